@@ -1,0 +1,219 @@
+//! Names and numbers that identify things, each a type of its own so that none is taken for another.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// Longest name of a workload in bytes: it becomes a folder, a metric label and a column of a table.
+pub const WORKLOAD_NAME_LIMIT_BYTES: usize = 63;
+
+/// Name of a workload: lower-case letters, digits, `-`, `_` and `.`, beginning with a letter or a digit.
+///
+/// The name is the workload's identity; its code's hash never is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct WorkloadName(String);
+
+/// A name that can't be a workload's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{name}` can't name a workload: use 1 to {WORKLOAD_NAME_LIMIT_BYTES} lower-case letters, digits, `-`, `_` or `.`, \
+     beginning with a letter or a digit"
+)]
+pub struct InvalidWorkloadName {
+    /// What was given.
+    pub name: String,
+}
+
+impl WorkloadName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for WorkloadName {
+    type Error = InvalidWorkloadName;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.');
+        let begins_well = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        if begins_well && name.len() <= WORKLOAD_NAME_LIMIT_BYTES && name.bytes().all(allowed) {
+            Ok(Self(name))
+        } else {
+            Err(InvalidWorkloadName { name })
+        }
+    }
+}
+
+impl FromStr for WorkloadName {
+    type Err = InvalidWorkloadName;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::try_from(name.to_owned())
+    }
+}
+
+impl From<WorkloadName> for String {
+    fn from(name: WorkloadName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for WorkloadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// SHA-256 of a component's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest([u8; 32]);
+
+/// Text that is no digest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no SHA-256 digest: 64 hexadecimal digits are wanted")]
+pub struct InvalidDigest {
+    /// What was given.
+    pub text: String,
+}
+
+impl Digest {
+    /// Takes the 32 bytes of a SHA-256.
+    #[must_use]
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The first twelve hexadecimal digits, enough for a person.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let mut text = self.to_string();
+        text.truncate(12);
+        text
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+impl FromStr for Digest {
+    type Err = InvalidDigest;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidDigest { text: text.to_owned() };
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(invalid());
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| invalid())?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| invalid())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = InvalidDigest;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+/// Declares a number that identifies something.
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number! {
+    /// Counter per workload, raised by each switch; fences stale commands.
+    Generation
+}
+number! {
+    /// A swap of this host, counted from 1.
+    SwapId
+}
+number! {
+    /// A client's connection, named by the host: boot epoch in the upper half, counter in the lower.
+    ConnectionId
+}
+number! {
+    /// A timer, named by the workload.
+    TimerId
+}
+number! {
+    /// A call that waits for its reply, named by the host like a connection.
+    CallId
+}
+number! {
+    /// How many batches a workload has handled since it first started.
+    BatchSeq
+}
+
+impl Generation {
+    /// The generation after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_refused_with_the_rule() {
+        for bad in ["", "Chat", "a b", "../x", "-a", "ä", &"x".repeat(64)] {
+            let error = bad.parse::<WorkloadName>().expect_err(bad);
+            assert!(error.to_string().contains("lower-case"), "{error}");
+        }
+        for good in ["chat", "counter-1.0.0", "0", "a_b"] {
+            good.parse::<WorkloadName>().expect(good);
+        }
+    }
+
+    #[test]
+    fn a_digest_reads_back_what_it_wrote() {
+        let digest = Digest::new(std::array::from_fn(|i| u8::try_from(i * 8).expect("below 256")));
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert!("abc".parse::<Digest>().is_err());
+        assert!("ä".repeat(32).parse::<Digest>().is_err());
+    }
+}

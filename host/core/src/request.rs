@@ -1,0 +1,76 @@
+//! What a person may ask of a host, valid by construction, and what they are told while it happens.
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{SwapId, WorkloadName},
+    plan::Intent,
+    policy::SwapPolicy,
+    release::ListenAddress,
+    swap::PhaseName,
+};
+
+/// `host deploy`, without the component's bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeployRequest {
+    /// The workload.
+    pub workload: WorkloadName,
+    /// The label of the release.
+    pub version: Version,
+    /// New listeners; none keeps those there are.
+    pub listeners: Option<Vec<ListenAddress>>,
+    /// New config; none keeps the one there is.
+    pub config: Option<String>,
+    /// Whether a lower version is meant.
+    pub intent: Intent,
+    /// How.
+    pub policy: SwapPolicy,
+    /// How far to go.
+    pub extent: Extent,
+}
+
+/// How far a deploy goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// The plan only: nothing is asked of the running instance (`host plan`).
+    Plan,
+    /// Up to and including `code-change` on a copy of the live state (`--dry-run`).
+    Rehearse,
+    /// All the way.
+    Swap,
+}
+
+/// `host rollback`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RollbackRequest {
+    /// The workload.
+    pub workload: WorkloadName,
+    /// The version to reinstate; none means the predecessor.
+    pub to: Option<Version>,
+    /// How.
+    pub policy: SwapPolicy,
+}
+
+/// What is told while a deploy goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Progress {
+    /// A step of `prepare` began.
+    Step {
+        /// `store`, `compile`, `describe`, …
+        name: String,
+    },
+    /// A phase began.
+    Phase {
+        /// The swap.
+        swap: SwapId,
+        /// The phase.
+        phase: PhaseName,
+    },
+    /// Something a person should know.
+    Note {
+        /// In words.
+        message: String,
+    },
+}

@@ -1,0 +1,200 @@
+//! How a host and its workloads are.
+
+use std::time::Duration;
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{BatchSeq, Digest, Generation, SwapId, WorkloadName},
+    release::{ListenAddress, StateFormat},
+    swap::PhaseName,
+    time::UnixNanos,
+};
+
+/// A host, as `host status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// The host's own version.
+    pub host_version: String,
+    /// Its process.
+    pub pid: u32,
+    /// How long it has been up.
+    pub uptime: Duration,
+    /// How often a host has started in this data directory.
+    pub boot: u32,
+    /// Resident memory of the process.
+    pub memory_bytes: u64,
+    /// Free space where the data directory is.
+    pub free_disk_bytes: u64,
+    /// Connections that can be open at once, from the open-file limit at start.
+    pub connection_capacity: u64,
+    /// Its workloads, by name.
+    pub workloads: Vec<WorkloadStatus>,
+}
+
+/// A workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadStatus {
+    /// Its name.
+    pub name: WorkloadName,
+    /// Whether it runs.
+    pub run_state: RunState,
+    /// The release in place.
+    pub version: Version,
+    /// Its digest.
+    pub digest: Digest,
+    /// The format of its state.
+    pub format: StateFormat,
+    /// Raised by each switch.
+    pub generation: Generation,
+    /// Where clients reach it.
+    pub listeners: Vec<ListenAddress>,
+    /// Instances that serve.
+    pub instances: u64,
+    /// Restarts since the release was put in place.
+    pub restarts: u64,
+    /// Open connections.
+    pub connections: u64,
+    /// Events waiting for the instance.
+    pub queued_events: u64,
+    /// Bytes in those events.
+    pub queued_bytes: u64,
+    /// Timers set.
+    pub timers: u64,
+    /// Calls waiting for a reply.
+    pub calls: u64,
+    /// Batches handled.
+    pub batches: BatchSeq,
+    /// Events handled since the host started.
+    pub events: u64,
+    /// Effects on ids that the workload does not hold.
+    pub unknown_ids: u64,
+    /// Connections closed because their client did not take its answers.
+    pub slow_closed: u64,
+    /// Memory of the guest.
+    pub guest_memory_bytes: u64,
+    /// The last checkpoint.
+    pub checkpoint: Option<CheckpointStatus>,
+    /// The swap that is not over.
+    pub swap: Option<SwapStatus>,
+    /// What makes its health degraded, as the host sees it.
+    pub warnings: Vec<String>,
+}
+
+/// Whether a workload runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum RunState {
+    /// It serves.
+    Running,
+    /// A person stopped it; its state is kept.
+    Stopped,
+    /// It failed too often, or no way led back. Its connections are parked.
+    Failed {
+        /// Why.
+        why: String,
+    },
+}
+
+impl RunState {
+    /// One word.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// A checkpoint on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointStatus {
+    /// When it was made.
+    pub at: UnixNanos,
+    /// The batch it stands after.
+    pub batches: BatchSeq,
+    /// Bytes of guest state in it.
+    pub state_bytes: u64,
+}
+
+/// A swap under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwapStatus {
+    /// Which.
+    pub id: SwapId,
+    /// Where it stands.
+    pub phase: PhaseName,
+    /// The version before.
+    pub from: Version,
+    /// The version wanted.
+    pub to: Version,
+    /// What remains of the probation.
+    pub remaining: Option<Duration>,
+}
+
+/// A version that is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionStatus {
+    /// The label.
+    pub version: Version,
+    /// The bytes.
+    pub digest: Digest,
+    /// What it writes.
+    pub format: StateFormat,
+    /// Size of the component.
+    pub size_bytes: u64,
+    /// When it was stored.
+    pub stored: UnixNanos,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Where a stored version stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// It runs.
+    Current,
+    /// It ran before; `host rollback` goes there.
+    Predecessor,
+    /// It is only stored.
+    Stored,
+}
+
+/// How healthy something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthStatus {
+    /// Well.
+    Ok,
+    /// Somebody should look.
+    Degraded,
+    /// It does not do its work.
+    Failed,
+}
+
+impl HealthStatus {
+    /// One word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A workload's health: its own word and what the host sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthReport {
+    /// The workload.
+    pub workload: WorkloadName,
+    /// The worse of the two.
+    pub status: HealthStatus,
+    /// Named details, the workload's own first.
+    pub details: Vec<(String, String)>,
+}
