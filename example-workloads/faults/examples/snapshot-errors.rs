@@ -1,0 +1,23 @@
+//! `snapshot` answers with an error, once a client sent the line `break`.
+
+use faults::{Counter, Fault, Taken};
+use guest_sdk::{ConnectionId, Effects, Instance, StoredState};
+
+struct SnapshotErrors;
+
+impl Fault for SnapshotErrors {
+    type Inner = Counter;
+
+    fn snapshot(inner: &mut Instance<Counter>, schema: u32) -> Result<StoredState, String> {
+        if faults::is_broken() {
+            return Err("this state can't be written, on purpose".to_owned());
+        }
+        inner.snapshot(schema)
+    }
+
+    fn line(_: &mut Instance<Counter>, connection: ConnectionId, line: &str, out: &mut Effects) -> Taken {
+        faults::breaks(connection, line, out)
+    }
+}
+
+faults::fault!(SnapshotErrors);
