@@ -1,0 +1,243 @@
+//! What a guest writes to its standard output and error: lines in the host's log.
+//!
+//! Target `guest`, fields `workload`, `version`, `stream`. Lines are bounded in length, and bytes per second are: what
+//! exceeds that is dropped and counted, and the count is told with the next line that passes. The last lines on standard
+//! error are kept until the next call begins, since they say why a call trapped. Writing never blocks a guest and never
+//! fails it.
+
+use std::{
+    future::Future,
+    mem,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use host_core::id::WorkloadName;
+use semver::Version;
+use wasmtime::component::Linker;
+use wasmtime_wasi::{
+    WasiView,
+    p2::{DynOutputStream, OutputStream, Pollable, StreamResult},
+};
+
+use super::{Context, WASI_VERSION};
+
+/// Longest line that is logged whole: a line longer than a screen is data, and data does not belong in a log.
+const LINE_LIMIT_BYTES: usize = 2 << 10;
+
+/// Bytes a guest may log each second: about 600 ordinary lines, which nobody reads either.
+const LOG_LIMIT_BYTES_PER_SECOND: usize = 64 << 10;
+
+/// How much of standard error is kept to explain a trap: a panic's message and place.
+const LAST_WORDS_LIMIT_BYTES: usize = 2 << 10;
+
+/// What a stream takes in one write, so that a guest's buffer is copied in bounded pieces.
+const WRITE_LIMIT_BYTES: usize = 64 << 10;
+
+/// The log of one instance. Clones write to the same one.
+#[derive(Clone)]
+pub(crate) struct Log(Arc<Mutex<Lines>>);
+
+struct Lines {
+    workload: WorkloadName,
+    version: Version,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    last_words: String,
+    window: Option<Instant>,
+    spent_bytes: usize,
+    dropped_lines: u64,
+    dropped_bytes: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Log {
+    /// The log of an instance of this release.
+    pub(crate) fn new(workload: WorkloadName, version: Version) -> Self {
+        Self(Arc::new(Mutex::new(Lines {
+            workload,
+            version,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            last_words: String::new(),
+            window: None,
+            spent_bytes: 0,
+            dropped_lines: 0,
+            dropped_bytes: 0,
+        })))
+    }
+
+    /// Forgets what was said during earlier calls.
+    pub(crate) fn begin_call(&self) {
+        self.lines().last_words.clear();
+    }
+
+    /// What the guest said on standard error since its call began: for a Rust guest that panicked, where and why.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        let mut lines = self.lines();
+        lines.flush();
+        let said: Vec<_> = lines
+            .last_words
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with("note: run with `RUST_BACKTRACE"))
+            .collect();
+        (!said.is_empty()).then(|| said.join(" "))
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        // A panic while logging leaves at worst half a line.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lines {
+    fn write(&mut self, stream: Stream, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let (piece, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+            let line = self.unfinished(stream);
+            let room = LINE_LIMIT_BYTES.saturating_sub(line.len());
+            line.extend_from_slice(piece.get(..room).unwrap_or(piece));
+            if piece.len() > room {
+                self.dropped_bytes += (piece.len() - room) as u64;
+            }
+            if end.is_none() {
+                return;
+            }
+            self.end_line(stream);
+            bytes = rest.get(1..).unwrap_or_default();
+        }
+    }
+
+    fn unfinished(&mut self, stream: Stream) -> &mut Vec<u8> {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+
+    fn end_line(&mut self, stream: Stream) {
+        let line = mem::take(self.unfinished(stream));
+        // A guest must not move the operator's cursor or colour his terminal.
+        let text: String = String::from_utf8_lossy(&line)
+            .chars()
+            .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
+            .collect();
+        if stream == Stream::Stderr && self.last_words.len() + text.len() < LAST_WORDS_LIMIT_BYTES {
+            self.last_words.push_str(&text);
+            self.last_words.push('\n');
+        }
+        if text.trim().is_empty() {
+            return;
+        }
+        if !self.may_log(text.len()) {
+            self.dropped_lines += 1;
+            self.dropped_bytes += text.len() as u64;
+            return;
+        }
+        self.tell_dropped();
+        let Self { workload, version, .. } = self;
+        match stream {
+            Stream::Stdout => tracing::info!(target: "guest", %workload, %version, stream = "stdout", "{text}"),
+            Stream::Stderr => tracing::warn!(target: "guest", %workload, %version, stream = "stderr", "{text}"),
+        }
+    }
+
+    fn may_log(&mut self, bytes: usize) -> bool {
+        let now = Instant::now();
+        if self.window.is_none_or(|began| now.duration_since(began) >= Duration::from_secs(1)) {
+            self.window = Some(now);
+            self.spent_bytes = 0;
+        }
+        let fits = self.spent_bytes + bytes <= LOG_LIMIT_BYTES_PER_SECOND;
+        if fits {
+            self.spent_bytes += bytes;
+        }
+        fits
+    }
+
+    fn tell_dropped(&mut self) {
+        if self.dropped_bytes == 0 {
+            return;
+        }
+        let (lines, bytes) = (mem::take(&mut self.dropped_lines), mem::take(&mut self.dropped_bytes));
+        let Self { workload, version, .. } = self;
+        tracing::warn!(
+            target: "guest", %workload, %version, dropped_lines = lines, dropped_bytes = bytes,
+            "the guest logs too much: lines over {LINE_LIMIT_BYTES} bytes are cut, and what exceeds \
+             {LOG_LIMIT_BYTES_PER_SECOND} bytes a second is dropped"
+        );
+    }
+
+    /// Logs what is there, finished or not.
+    fn flush(&mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if !self.unfinished(stream).is_empty() {
+                self.end_line(stream);
+            }
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.flush();
+        self.tell_dropped();
+    }
+}
+
+/// A guest's handle on one of its streams.
+struct Writer {
+    log: Log,
+    stream: Stream,
+}
+
+impl Pollable for Writer {
+    fn ready<'a, 'b>(&'a mut self) -> Pin<Box<dyn Future<Output = ()> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl OutputStream for Writer {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.log.lines().write(self.stream, &bytes);
+        Ok(())
+    }
+
+    // Lines end with their newline, not with a flush: guests flush after every fragment they format.
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_LIMIT_BYTES)
+    }
+}
+
+pub(super) fn link(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
+    for (interface, name, stream) in
+        [("stdout", "get-stdout", Stream::Stdout), ("stderr", "get-stderr", Stream::Stderr)]
+    {
+        linker.instance(&format!("wasi:cli/{interface}@{WASI_VERSION}"))?.func_wrap(
+            name,
+            move |mut store, (): ()| {
+                let context: &mut Context = store.data_mut();
+                let writer: DynOutputStream = Box::new(Writer { log: context.log.clone(), stream });
+                Ok((context.ctx().table.push(writer)?,))
+            },
+        )?;
+    }
+    Ok(())
+}
