@@ -6,3 +6,4 @@ pub mod bindings;
 mod capability;
 pub mod engine;
 pub mod instance;
+pub mod telemetry;

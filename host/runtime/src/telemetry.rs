@@ -57,10 +57,19 @@ impl Metrics {
         Self { shared, registry: Arc::new(registry) }
     }
 
-    /// What a scrape reads.
+    /// The registry, for an embedder that has metrics of its own to encode beside these.
     #[must_use]
     pub fn registry(&self) -> Arc<Registry> {
         Arc::clone(&self.registry)
+    }
+
+    /// What a scrape reads, in the OpenMetrics text format.
+    #[must_use]
+    pub fn scrape(&self) -> String {
+        let mut text = String::new();
+        // Only the writer could fail, and a String takes everything.
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap_or_default();
+        text
     }
 
     /// The places to count for this workload, made when first asked for.

@@ -179,18 +179,12 @@ mod tests {
     use super::super::Metrics;
     use super::*;
 
-    fn scrape(metrics: &Metrics) -> String {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &metrics.registry()).expect("a String takes everything");
-        text
-    }
-
     #[test]
     fn every_metric_of_the_table_is_scraped_under_its_name() {
         let metrics = Metrics::new();
         let workload = metrics.workload(&"counter".parse().expect("a name"));
         workload.swaps.lock().expect("fresh").insert(("deploy", "permanent"), 1);
-        let text = scrape(&metrics);
+        let text = metrics.scrape();
         for metric in names::ALL {
             let (name, suffix) = (metric.full_name(), if metric.kind.as_str() == "histogram" { "_count" } else { "" });
             let seen = text.lines().any(|line| line.starts_with(&format!("{name}{suffix}{{workload=\"counter\"")));
@@ -213,7 +207,7 @@ mod tests {
         workload.batch(3, 2, Duration::from_micros(7));
         workload.checkpoint_failed();
         metrics.set_connection_capacity(1000);
-        let text = scrape(&metrics);
+        let text = metrics.scrape();
         for wanted in [
             "hotswap_connection_capacity 1000",
             "hotswap_connections{workload=\"counter\"} 1",
@@ -228,7 +222,7 @@ mod tests {
         }
         assert_eq!(workload.counts().slow_closed, 1);
         metrics.forget(&name);
-        assert!(!scrape(&metrics).contains("workload="), "a removed workload is shown no longer");
+        assert!(!metrics.scrape().contains("workload="), "a removed workload is shown no longer");
     }
 
     #[test]
