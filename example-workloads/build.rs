@@ -154,7 +154,8 @@ fn clean_environment(cargo: &mut Command) {
         "CARGO_TERM_",
         "CARGO_UNSTABLE_",
     ];
-    const REMOVED: [&str; 9] = ["RUSTFLAGS", "RUSTDOCFLAGS", "TARGET", "HOST", "PROFILE", "OPT_LEVEL", "DEBUG", "NUM_JOBS", "OUT_DIR"];
+    const REMOVED: [&str; 9] =
+        ["RUSTFLAGS", "RUSTDOCFLAGS", "TARGET", "HOST", "PROFILE", "OPT_LEVEL", "DEBUG", "NUM_JOBS", "OUT_DIR"];
     for (name, _) in env::vars_os() {
         let Some(name) = name.to_str() else { continue };
         let of_cargo = name.starts_with("CARGO_") && !KEPT.iter().any(|kept| name.starts_with(kept));
@@ -180,7 +181,10 @@ fn write_catalog(components: &[(String, PathBuf)], out: &Path) -> Result<()> {
     for (name, version, about) in catalog::EXAMPLES {
         all.push(entry(&mut text, name, version, &format!("{name}-{version}"), "Example", about)?);
     }
-    writeln!(text, "/// The guests that misbehave on purpose, each by its name.\npub mod faults {{\nuse super::{{Example, Kind}};")?;
+    writeln!(
+        text,
+        "/// The guests that misbehave on purpose, each by its name.\npub mod faults {{\nuse super::{{Example, Kind}};"
+    )?;
     for (name, about) in catalog::FAULTS {
         let function = entry(&mut text, name, catalog::FAULT_VERSION, name, "Fault", about)?;
         all.push(format!("faults::{function}"));

@@ -2,9 +2,12 @@
 
 /// Name, version, what it shows.
 pub(crate) const EXAMPLES: &[(&str, &str, &str)] = &[
+    ("chat", "1.0.0", "Rooms, nicknames, history."),
+    ("chat", "1.1.0", "The chat that knows when what was said (schema 2, and back to 1)."),
     ("counter", "1.0.0", "A total that every connection adds to."),
     ("counter", "1.1.0", "The counter with a count per connection (schema 2, and back to 1)."),
     ("counter", "2.0.0", "The counter that knows since when a connection is open (schema 3, two steps from 1)."),
+    ("echo", "1.0.0", "Sends back what it receives, in chunks or in lines."),
 ];
 
 /// The version under which the faults are listed. It means nothing: who deploys one gives the version.
@@ -28,14 +31,20 @@ pub(crate) const FAULTS: &[(&str, &str)] = &[
     ("handle-sleeps", "`handle` sleeps for ten seconds on the line `sleep`."),
     ("handle-traps", "`handle` traps on the line `trap`."),
     ("handle-busy", "`handle` keeps the processor busy for N million iterations on the line `busy N`, then answers."),
-    ("handle-traps-after-swap", "`handle` traps on the first `incr` after a swap to it: nothing is wrong until clients use it."),
+    (
+        "handle-traps-after-swap",
+        "`handle` traps on the first `incr` after a swap to it: nothing is wrong until clients use it.",
+    ),
     ("handle-traps-always-after-start", "`handle` traps on every start: no restart helps."),
     ("health-fails", "`health` says failed."),
     ("health-degraded", "`health` says degraded."),
     ("state-type-changed", "The state is of another type under the same schema number: what an author forgot."),
     ("unmigratable", "The state has schema 9 and accepts nothing older."),
     ("upgrade-only", "The state has schema 2 and takes over schema 1, but can't be given back."),
-    ("forges-ids", "On the line `forge` it sends to, closes, cancels and answers ids that it was never given, then answers."),
+    (
+        "forges-ids",
+        "On the line `forge` it sends to, closes, cancels and answers ids that it was never given, then answers.",
+    ),
     ("prints", "On the line `print X` it writes X to stdout and stderr."),
     ("floods", "On the line `flood N` it sends N KiB to the one who asked."),
     ("exits", "On the line `exit` it ends its process."),

@@ -48,7 +48,6 @@
 //! let ann = kit.open();
 //! kit.receive(ann, "ann\n");
 //! assert_eq!(kit.take_text(ann), "hello ann\n");
-//! # fn main() {}
 //! ```
 //!
 //! # What an author must keep to
@@ -96,13 +95,9 @@ pub mod testing;
 pub mod wire;
 mod workload;
 
-#[cfg(doc)]
+#[cfg(any(doc, doctest))]
 #[doc = include_str!("../../docs/UPGRADING.md")]
 pub mod upgrading {}
-
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/UPGRADING.md")]
-mod upgrading {}
 
 pub use effect::{CloseMode, Effect, Effects, Fetch, Response};
 pub use event::{CloseReason, Event, FetchPart, Header, HttpHead, Loss, MessageKind, ResponseHead, Start};
@@ -111,8 +106,8 @@ pub use id::{CallId, ConnectionId, RequestId, TimerId, Timestamp};
 pub use instance::{Description, Instance};
 #[doc(hidden)]
 pub use postcard_schema;
-pub use serde::{Deserialize, Serialize};
 pub use schema::Schema;
+pub use serde::{Deserialize, Serialize};
 pub use state::{Downgrade, State, StateError, StateFormat, StoredState, Upgrade};
 pub use workload::{Health, HealthStatus, Workload};
 
@@ -126,8 +121,8 @@ pub use workload::{Health, HealthStatus, Workload};
 pub mod prelude {
     pub use crate::framing::{Frames, Lines};
     pub use crate::{
-        CallId, CloseReason, ConnectionId, Deserialize, Downgrade, Effects, Event, Health, RequestId, Schema, Serialize, Start,
-        State, TimerId, Timestamp, Upgrade, Workload,
+        CallId, CloseReason, ConnectionId, Deserialize, Downgrade, Effects, Event, Health, RequestId, Schema,
+        Serialize, Start, State, TimerId, Timestamp, Upgrade, Workload,
     };
 }
 

@@ -143,7 +143,9 @@ pub trait State: Serialize + DeserializeOwned + Schema + Sized + 'static {
         Self::__collect_from(&mut accepted);
         match accepted.iter().find(|format| format.schema == stored.format.schema) {
             None => Err(StateError::UnknownSchema { found: stored.format, accepted }),
-            Some(known) if *known != stored.format => Err(StateError::OtherType { found: stored.format, known: *known }),
+            Some(known) if *known != stored.format => {
+                Err(StateError::OtherType { found: stored.format, known: *known })
+            }
             Some(_) => Self::__climb(stored.format.schema, &stored.data),
         }
     }

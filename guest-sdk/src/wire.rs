@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::bindings::hotswap::workload::types as wit;
 use crate::{
-    CallId, CloseMode, CloseReason, ConnectionId, Description, Effect, Event, FetchPart, Health, HealthStatus, HttpHead, Loss,
-    MessageKind, RequestId, ResponseHead, Start, StateFormat, StoredState, TimerId, Timestamp,
+    CallId, CloseMode, CloseReason, ConnectionId, Description, Effect, Event, FetchPart, Health, HealthStatus,
+    HttpHead, Loss, MessageKind, RequestId, ResponseHead, Start, StateFormat, StoredState, TimerId, Timestamp,
 };
 
 impl From<wit::State> for StoredState {

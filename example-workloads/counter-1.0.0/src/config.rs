@@ -24,11 +24,10 @@ impl Config {
             };
             match (key.trim(), value.trim()) {
                 ("rows", value) => {
-                    config.rows = value
-                        .parse()
-                        .ok()
-                        .filter(|rows| *rows <= super::rows::MAX_ROWS)
-                        .ok_or_else(|| format!("config line {number}: rows = {value} is not {}", super::rows::RANGE))?;
+                    config.rows =
+                        value.parse().ok().filter(|rows| *rows <= super::rows::MAX_ROWS).ok_or_else(|| {
+                            format!("config line {number}: rows = {value} is not {}", super::rows::RANGE)
+                        })?;
                 }
                 (key, _) => return Err(format!("config line {number}: unknown key {key:?}; known is rows")),
             }

@@ -45,14 +45,13 @@ macro_rules! fault {
             impl handler::Guest for Component {
                 fn handle(now: u64, events: Vec<types::Event>) -> Vec<types::Effect> {
                     let events = events.into_iter().map(wire::event).collect();
-                    let effects = INNER.with_borrow_mut(|inner| {
-                        <$fault>::handle(inner, Timestamp::from_nanos(now), events)
-                    });
+                    let effects =
+                        INNER.with_borrow_mut(|inner| <$fault>::handle(inner, Timestamp::from_nanos(now), events));
                     effects.into_iter().map(wire::effect).collect()
                 }
             }
 
-            $crate::guest_sdk::bindings::export_component!(Component with_types_in $crate::guest_sdk::bindings);
+    $crate::guest_sdk::bindings::export_component!(Component with_types_in $crate::guest_sdk::bindings);
         };
     };
 }

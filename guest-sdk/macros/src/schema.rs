@@ -68,8 +68,13 @@ struct Shape {
 }
 
 impl Shape {
-    const STRUCT: Self =
-        Self { ty: "DataModelType", named: "Struct", newtype: "NewtypeStruct", tuple: "TupleStruct", unit: "UnitStruct" };
+    const STRUCT: Self = Self {
+        ty: "DataModelType",
+        named: "Struct",
+        newtype: "NewtypeStruct",
+        tuple: "TupleStruct",
+        unit: "UnitStruct",
+    };
     const VARIANT: Self = Self {
         ty: "DataModelVariant",
         named: "StructVariant",

@@ -22,12 +22,12 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
 
     let collect_from = from.as_ref().map(|old| collect(old, &quote!(__collect_from)));
     let collect_to = to.as_ref().map(|old| collect(old, &quote!(__collect_to)));
-    let climb = from.as_ref().map_or_else(unreachable_step, |old| {
-        quote!(::guest_sdk::__private::step_up::<#old, Self>(schema, data))
-    });
-    let descend = to.as_ref().map_or_else(unreachable_step, |old| {
-        quote!(::guest_sdk::__private::step_down::<#old, Self>(self, schema))
-    });
+    let climb = from
+        .as_ref()
+        .map_or_else(unreachable_step, |old| quote!(::guest_sdk::__private::step_up::<#old, Self>(schema, data)));
+    let descend = to
+        .as_ref()
+        .map_or_else(unreachable_step, |old| quote!(::guest_sdk::__private::step_down::<#old, Self>(self, schema)));
     let falling = from.iter().chain(&to).map(|old| {
         quote! {
             const _: () = ::core::assert!(
