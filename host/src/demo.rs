@@ -1,0 +1,101 @@
+//! `host demo`: a host of its own, clients that never stop sending, and swaps that none of them may notice.
+//!
+//! It starts the host as a real process on loopback with a temporary data directory, has the example `counter` count lines,
+//! and swaps it up and down, now and then with a deploy that fails on purpose. Every answer to every line is checked
+//! ([`check`]), every latency is measured from the moment the line was due ([`load`]). It is the project's load tool too.
+//!
+//! Whatever ends it, the host's process ends with it and the data directory is removed.
+
+mod check;
+mod child;
+mod export;
+mod limits;
+mod load;
+mod plan;
+mod progress;
+mod render;
+mod results;
+mod script;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use crate::cli::Output;
+
+/// Exit status after Ctrl-C, as a shell has it.
+const INTERRUPTED: u8 = 130;
+
+/// See for yourself: a host, a workload, clients that send all the time, and swaps under their feet
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Client connections
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    connections: u32,
+
+    /// Swaps: upgrade, rollback and one that fails on purpose, in turn
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    swaps: u32,
+
+    /// Rows of ballast in the workload's state
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000_000))]
+    rows: u32,
+
+    /// Lines per second, all connections together
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    rate: u64,
+
+    /// Time between swaps, in which the latency without one is measured [default: what fits into ten seconds in all]
+    #[arg(long, value_parser = humantime::parse_duration)]
+    steady: Option<Duration>,
+
+    /// Probation of each swap
+    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    probation: Duration,
+
+    /// Start nothing; write the example components into this folder
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["connections", "swaps", "rows", "rate", "steady", "probation"])]
+    export: Option<PathBuf>,
+}
+
+impl Args {
+    /// Time between swaps: what was asked for, or a fair share of six seconds, but neither so short that there is no steady
+    /// time in between nor so long that nobody watches.
+    fn steady(&self) -> Duration {
+        const ALL: Duration = Duration::from_secs(6);
+        let share = (ALL / self.swaps).clamp(Duration::from_millis(200), Duration::from_secs(2));
+        self.steady.unwrap_or(share)
+    }
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// When it can't be run to its end. What it found out is an exit code: 0 if nothing was lost, dropped, doubled or out of
+/// order and every deploy ended as it should, 1 otherwise.
+pub(crate) async fn run(args: Args, output: Output) -> anyhow::Result<ExitCode> {
+    if let Some(folder) = &args.export {
+        let exported = export::write(folder)?;
+        render::exported(folder, &exported, output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let results = tokio::select! {
+        results = script::run(&args) => results?,
+        signal = interrupted() => {
+            render::interrupted(signal?);
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+    };
+    render::results(&results, output)?;
+    Ok(if results.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits for Ctrl-C, a kill or a closed terminal. Ends the demo by dropping its script, which ends the host's process.
+async fn interrupted() -> anyhow::Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut int, mut term, mut hup) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    Ok(tokio::select! {
+        _ = int.recv() => "interrupted",
+        _ = term.recv() => "terminated",
+        _ = hup.recv() => "the terminal was closed",
+    })
+}

@@ -1,0 +1,132 @@
+//! The host that the demo runs against: a process of its own, as in real use.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use host_api::{Client, ClientError, socket};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// Longest wait for a host to answer after its start.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// Longest wait for it to end after it was asked to.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Lines of its log that are shown when something fails.
+const TAIL_LINES: usize = 20;
+
+/// Most of its log that is read for that.
+const TAIL_LIMIT_BYTES: u64 = 64 << 10;
+
+/// A running host. Dropped, it is killed and its data directory removed.
+#[derive(Debug)]
+pub(crate) struct HostProcess {
+    // Fields are dropped in this order: first the process, then what it writes to.
+    child: Child,
+    log: PathBuf,
+    data: TempDir,
+}
+
+impl HostProcess {
+    /// Starts this very program as a host in a new temporary directory.
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        let data = tempfile::Builder::new().prefix("host-demo-").tempdir().context("a temporary directory")?;
+        let log = data.path().join("host.log");
+        let file = File::create(&log).context("a file for the host's log")?;
+        let program = std::env::current_exe().context("where this program is")?;
+        let child = Command::new(&program)
+            .arg("run")
+            .arg("--data")
+            .arg(data.path())
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            // Ctrl-C is for the demo, which then ends its host in good order.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {}", program.display()))?;
+        Ok(Self { child, log, data })
+    }
+
+    /// Waits until it answers.
+    pub(crate) async fn client(&mut self) -> anyhow::Result<Client> {
+        let socket = socket::path(self.data.path());
+        let began = Instant::now();
+        loop {
+            let error = match Client::connect(&socket).await {
+                Ok(client) => return Ok(client),
+                // It does not listen yet.
+                Err(error @ ClientError::NoHost { .. }) => error,
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the host ended as soon as it was started: {status}");
+            }
+            if began.elapsed() > START_LIMIT {
+                return Err(error).context(format!("the host did not answer within {START_LIMIT:?}"));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Whether it still runs; its exit status if not.
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("the host ended by itself: {status}"),
+        }
+    }
+
+    /// Asks it to end and waits for that.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        let pid = self.child.id().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+        if let Some(pid) = pid {
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("asking the host to end")?;
+        }
+        match tokio::time::timeout(STOP_LIMIT, self.child.wait()).await {
+            Ok(status) if status.as_ref().is_ok_and(std::process::ExitStatus::success) => Ok(()),
+            Ok(status) => bail!("the host ended with {}", status?),
+            Err(_) => bail!("the host did not end within {STOP_LIMIT:?} and was killed"),
+        }
+    }
+
+    /// The end of its log.
+    pub(crate) fn log_tail(&self) -> String {
+        tail(&self.log).unwrap_or_else(|error| format!("(its log can't be read: {error})"))
+    }
+}
+
+fn tail(log: &Path) -> std::io::Result<String> {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    let mut file = File::open(log)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_LIMIT_BYTES)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL_LIMIT_BYTES).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    Ok(lines.get(lines.len().saturating_sub(TAIL_LINES)..).unwrap_or_default().join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_the_end_of_the_log() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("log");
+        let lines: Vec<String> = (0..20_000).map(|line| format!("line {line}")).collect();
+        std::fs::write(&log, lines.join("\n")).expect("written");
+        let tail = tail(&log).expect("readable");
+        assert_eq!(tail.lines().count(), TAIL_LINES);
+        assert!(tail.starts_with("line 19980\n") && tail.ends_with("line 19999"), "{tail}");
+    }
+}
