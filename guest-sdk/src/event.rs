@@ -197,7 +197,7 @@ pub enum Event {
         /// How much later it was: a swap or a restart came between.
         late: Duration,
     },
-    /// Somebody calls the workload and waits for [`Effects::reply`] or [`Effects::fail`].
+    /// Somebody calls the workload and waits for [`Effects::reply`](crate::Effects::reply) or [`Effects::fail`](crate::Effects::fail).
     Called {
         /// The call.
         call: CallId,

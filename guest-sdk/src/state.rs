@@ -85,6 +85,50 @@ pub struct StoredState {
 /// - `from = T` says that a state of type `T` can be taken over and asks for [`Upgrade<T>`]. Where `T` has a `from` itself, its
 ///   states are taken over too, one step at a time.
 /// - `to = T` says that the state can be given back as `T` and asks for [`Downgrade<T>`], with the same chaining.
+///
+/// What can't be right does not compile. A state without its number:
+///
+/// ```compile_fail
+/// # use guest_sdk::prelude::*;
+/// #[derive(Serialize, Deserialize, Schema, State)]
+/// struct Chat {} // error: a State needs the number of its format: #[state(version = 1)]
+/// ```
+///
+/// A step without its code, or to a number that is not lower:
+///
+/// ```compile_fail
+/// # use guest_sdk::prelude::*;
+/// # #[derive(Serialize, Deserialize, Schema, State)]
+/// # #[state(version = 1)]
+/// # struct Old {}
+/// #[derive(Serialize, Deserialize, Schema, State)]
+/// #[state(version = 2, from = Old)]
+/// struct Chat {} // error: the trait bound `Chat: Upgrade<Old>` is not satisfied
+/// ```
+///
+/// ```compile_fail
+/// # use guest_sdk::prelude::*;
+/// # #[derive(Serialize, Deserialize, Schema, State)]
+/// # #[state(version = 2)]
+/// # struct Old {}
+/// #[derive(Serialize, Deserialize, Schema, State)]
+/// #[state(version = 2, from = Old)]
+/// struct Chat {} // error: `from` and `to` name an older state: its version must be lower
+/// # impl Upgrade<Old> for Chat {
+/// #     fn upgrade(_: Old) -> Result<Self, String> { Ok(Self {}) }
+/// # }
+/// ```
+///
+/// A field that postcard could write but not read back:
+///
+/// ```compile_fail
+/// # use guest_sdk::prelude::*;
+/// #[derive(Serialize, Deserialize, Schema)]
+/// struct User {
+///     #[serde(skip_serializing_if = "Option::is_none")]
+///     name: Option<String>,
+/// }
+/// ```
 pub trait State: Serialize + DeserializeOwned + Schema + Sized + 'static {
     /// The number of the format.
     const VERSION: u32;

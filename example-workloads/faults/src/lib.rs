@@ -187,3 +187,44 @@ macro_rules! wrap_counter {
         }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Counter, Fault, Taken, breaks, take_burn};
+    use guest_sdk::prelude::*;
+    use guest_sdk::{Effect, Instance};
+
+    struct Breaks;
+
+    impl Fault for Breaks {
+        type Inner = Counter;
+
+        fn line(_: &mut Instance<Counter>, connection: ConnectionId, line: &str, out: &mut Effects) -> Taken {
+            breaks(connection, line, out)
+        }
+    }
+
+    #[test]
+    fn a_fault_answers_between_the_counters_lines_and_leaves_the_rest_to_it() {
+        let ann = ConnectionId::new(1);
+        let mut inner = Instance::new();
+        Breaks::init(&mut inner, "").unwrap();
+        let mut said = Vec::new();
+        for chunk in ["incr\nbreak\nincr\nin", "cr\nbreak\n"] {
+            let event = Event::Received { connection: ann, data: chunk.into() };
+            for effect in Breaks::handle(&mut inner, Timestamp::default(), vec![event]) {
+                if let Effect::Send { data, .. } = effect {
+                    said.extend(data);
+                }
+            }
+        }
+        let said = String::from_utf8(said).unwrap();
+        assert_eq!(said, "1.0.0 1\n1.0.0 broken\n1.0.0 2\n1.0.0 3\n1.0.0 broken\n");
+    }
+
+    #[test]
+    fn the_counter_never_sees_the_faults_own_config() {
+        assert_eq!(take_burn("rows = 5\nburn = 7\n"), (Some(7), "rows = 5\n".to_owned()));
+        assert_eq!(take_burn(""), (None, String::new()));
+    }
+}
