@@ -186,6 +186,33 @@ pub struct Check {
 }
 
 impl SwapReport {
+    /// A report that says nothing yet: a refusal without a reason.
+    #[must_use]
+    pub const fn blank(workload: WorkloadName, to: Version, digest: Digest, began: UnixNanos) -> Self {
+        Self {
+            id: SwapId(0),
+            workload,
+            kind: SwapKind::Operation,
+            from: None,
+            to,
+            digest,
+            plan: None,
+            verdict: Verdict::Refused { why: String::new() },
+            running: None,
+            generation: Generation(0),
+            began,
+            ended: began,
+            phases: Vec::new(),
+            steps: Vec::new(),
+            pause: None,
+            state: None,
+            cost: None,
+            connections: None,
+            checks: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
     /// The swap's plan, if it came to one.
     #[must_use]
     pub const fn swap_plan(&self) -> Option<&SwapPlan> {

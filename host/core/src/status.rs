@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{BatchSeq, Digest, Generation, SwapId, WorkloadName},
-    release::{ListenAddress, StateFormat},
+    release::{ListenAddress, Revision, StateFormat},
     swap::PhaseName,
     time::UnixNanos,
 };
@@ -80,6 +80,37 @@ pub struct WorkloadStatus {
     pub swap: Option<SwapStatus>,
     /// What makes its health degraded, as the host sees it.
     pub warnings: Vec<String>,
+}
+
+impl WorkloadStatus {
+    /// Of a workload that has no actor: nothing moves.
+    #[must_use]
+    pub fn idle(name: WorkloadName, generation: Generation, revision: Revision, run_state: RunState) -> Self {
+        Self {
+            name,
+            run_state,
+            version: revision.release.version,
+            digest: revision.release.digest,
+            format: revision.release.description.writes,
+            generation,
+            listeners: revision.listeners,
+            instances: 0,
+            restarts: 0,
+            connections: 0,
+            queued_events: 0,
+            queued_bytes: 0,
+            timers: 0,
+            calls: 0,
+            batches: BatchSeq(0),
+            events: 0,
+            unknown_ids: 0,
+            slow_closed: 0,
+            guest_memory_bytes: 0,
+            checkpoint: None,
+            swap: None,
+            warnings: Vec::new(),
+        }
+    }
 }
 
 /// Whether a workload runs.

@@ -289,6 +289,7 @@ pub struct Swap {
     policy: SwapPolicy,
     plan: Option<SwapPlan>,
     phase: Phase,
+    began: Moment,
     since: Moment,
     quiesced: Option<Moment>,
     pause: Option<Duration>,
@@ -304,6 +305,7 @@ impl Swap {
             policy,
             plan: None,
             phase: Phase::Preparing,
+            began: now,
             since: now,
             quiesced: None,
             pause: None,
@@ -315,13 +317,29 @@ impl Swap {
     #[must_use]
     pub const fn resumed(id: SwapId, policy: SwapPolicy, plan: SwapPlan, now: Moment, until: Moment) -> Self {
         let phase = Phase::Probation { until };
-        Self { id, policy, plan: Some(plan), phase, since: now, quiesced: None, pause: None, times: Vec::new() }
+        Self {
+            id,
+            policy,
+            plan: Some(plan),
+            phase,
+            began: now,
+            since: now,
+            quiesced: None,
+            pause: None,
+            times: Vec::new(),
+        }
     }
 
     /// Its number.
     #[must_use]
     pub const fn id(&self) -> SwapId {
         self.id
+    }
+
+    /// When its preparation began.
+    #[must_use]
+    pub const fn began(&self) -> Moment {
+        self.began
     }
 
     /// Where it stands.

@@ -16,6 +16,7 @@ use host_core::{
 };
 
 use super::histogram::DurationHistogram;
+use crate::bindings::types;
 
 /// Why a connection ended, as the label `reason` has it. The cases are those of the guest's `close-reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,21 @@ impl CloseReason {
             Self::HostRestarted => "host-restarted",
             Self::SetAside => "set-aside",
             Self::Limit => "limit",
+        }
+    }
+}
+
+impl From<types::CloseReason> for CloseReason {
+    fn from(reason: types::CloseReason) -> Self {
+        match reason {
+            types::CloseReason::Peer => Self::Peer,
+            types::CloseReason::Error => Self::Error,
+            types::CloseReason::TooSlow => Self::TooSlow,
+            types::CloseReason::Requested => Self::Requested,
+            types::CloseReason::Drained => Self::Drained,
+            types::CloseReason::HostRestarted => Self::HostRestarted,
+            types::CloseReason::SetAside => Self::SetAside,
+            types::CloseReason::Limit => Self::Limit,
         }
     }
 }

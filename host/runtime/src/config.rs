@@ -1,0 +1,70 @@
+//! What an embedder sets.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::instance::limits::Limits;
+
+/// How a host runs. [`HostConfig::new`] gives what suits most.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// The data directory: artifacts, ledger, checkpoints. Made when it isn't there. One host at a time.
+    pub data: PathBuf,
+    /// How often a workload whose state changed is checkpointed.
+    pub checkpoint_every: Duration,
+    /// Limits on calls into guests.
+    pub limits: Limits,
+    /// Limits on connections and queues.
+    pub net: NetLimits,
+    /// How many restarts within [`HostConfig::restart_window`] a workload may have before it is stopped.
+    pub restart_limit: usize,
+    /// See [`HostConfig::restart_limit`].
+    pub restart_window: Duration,
+}
+
+impl HostConfig {
+    /// A host in this directory, with the defaults.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            checkpoint_every: Duration::from_secs(30),
+            limits: Limits::default(),
+            net: NetLimits::default(),
+            // As in OTP's usual supervisors, a little more patient: five failures in a minute are no accident.
+            restart_limit: 5,
+            restart_window: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Limits on what clients may make the host hold.
+#[derive(Clone, Copy, Debug)]
+pub struct NetLimits {
+    /// Bytes of events that wait for a workload; at the limit its sockets are no longer read.
+    pub mailbox_bytes: usize,
+    /// Bytes that wait for one client to take them; past it the client is too slow and is closed.
+    pub outbox_bytes: usize,
+    /// Events in one batch: keeps a call short enough for the control channel to be looked at often.
+    pub batch_events: usize,
+    /// Bytes in one batch.
+    pub batch_bytes: usize,
+    /// Timers of one workload.
+    pub timers: usize,
+    /// Calls that wait for their reply, per workload.
+    pub calls: usize,
+}
+
+impl Default for NetLimits {
+    fn default() -> Self {
+        Self {
+            // 16 MiB: at 1 GB/s this is 16 ms of traffic, far more than a pause; TCP holds the rest back.
+            mailbox_bytes: 16 << 20,
+            // 4 MiB: a client that is this far behind on a local network has stopped reading.
+            outbox_bytes: 4 << 20,
+            batch_events: 256,
+            batch_bytes: 1 << 20,
+            timers: 100_000,
+            calls: 10_000,
+        }
+    }
+}

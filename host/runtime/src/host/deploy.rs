@@ -1,0 +1,486 @@
+//! The driver of a swap: everything before the pause, then the offer to the actor, then the wait.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use host_core::{
+    history::{StateCarried, SwapKind, SwapReport, Verdict},
+    id::{BatchSeq, Generation},
+    plan::{Plan, SwapPlan},
+    policy::StateSource,
+    release::ListenAddress,
+    request::{DeployRequest, Extent},
+    status::RunState,
+    swap::{Input, Outcome, PhaseName, PhaseTime, Swap},
+    time::UnixNanos,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep_until,
+};
+
+use super::{
+    Inner, Place, PreparedId, ProgressSink, Slot, preflight,
+    prepare::{PreparedRelease, Steps},
+};
+use crate::{
+    artifact::Artifact,
+    bindings::types::{Event, Start},
+    checkpoint::{Checkpoint, CheckpointFiles},
+    engine::Purpose,
+    error::{CheckpointError, HostError},
+    fault,
+    ledger::{Attempt, Desired, Entry},
+    mailbox::Mailbox,
+    net::listener::{Bound, Reception},
+    telemetry::SwapSpan,
+    workload::{
+        Active, CONTROL_LIMIT, Candidate, Control, Live, Offer, Scribe, Shared, Ticket, Workload,
+        actor::{Actor, Beginning, Surroundings},
+    },
+};
+
+/// Steps over which a drain is spread.
+const DRAIN_STEPS: u32 = 20;
+
+/// A swap on its way to the actor.
+struct Driver<'a> {
+    slot: &'a Slot,
+    report: SwapReport,
+    swap: Swap,
+    span: SwapSpan,
+    steps: Steps,
+    progress: ProgressSink,
+    ticket: Ticket,
+}
+
+impl Inner {
+    pub(super) async fn deploy(
+        self: Arc<Self>,
+        request: DeployRequest,
+        artifact: Artifact,
+        progress: ProgressSink,
+    ) -> Result<SwapReport, HostError> {
+        match request.extent {
+            Extent::Swap => self.swap(request, artifact, progress, SwapKind::Deploy).await,
+            Extent::Plan => {
+                let (prepared, report) = self.clone().prepare_only(request, artifact, progress).await?;
+                // Only looked at.
+                drop(prepared.map(|id| self.take_prepared(id)));
+                Ok(report)
+            }
+            Extent::Rehearse => self.rehearse(request, artifact, progress).await,
+        }
+    }
+
+    pub(super) async fn execute(
+        self: Arc<Self>,
+        id: PreparedId,
+        progress: ProgressSink,
+    ) -> Result<SwapReport, HostError> {
+        let PreparedRelease { request, artifact, .. } = self.take_prepared(id)?;
+        // The code is compiled already; only the plan is made anew.
+        self.swap(request, artifact, progress, SwapKind::Deploy).await
+    }
+
+    /// All the way.
+    pub(super) async fn swap(
+        &self,
+        request: DeployRequest,
+        artifact: Artifact,
+        progress: ProgressSink,
+        kind: SwapKind,
+    ) -> Result<SwapReport, HostError> {
+        let slot = self.slot_or_new(&request.workload);
+        let mut report = self.draft(&slot, &request, &artifact, kind);
+        let attempt = Attempt {
+            workload: request.workload.clone(),
+            to: request.version.clone(),
+            digest: artifact.digest,
+            began: report.began,
+        };
+        report.id = self.ledger.run(move |ledger| ledger.begin_swap(&attempt)).await?;
+        let mut span = SwapSpan::begin(report.id, kind, &request.workload, report.from.as_ref(), &request.version);
+        let ticket = match slot.ticket(report.id) {
+            Ok(ticket) => ticket,
+            Err(swap) => {
+                let refusal = host_core::plan::Refusal::SwapUnderWay { workload: request.workload, swap };
+                return self.refused(&slot, report, span, refusal.to_string()).await;
+            }
+        };
+        let swap = Swap::new(report.id, request.policy.clone(), self.clock.moment());
+        span.enter(PhaseName::Prepare);
+        fault::at(PhaseName::Prepare);
+        self.events.tell(
+            "swap.started",
+            Some(&request.workload),
+            Some(report.id),
+            format!("{} to {}", report.from.as_ref().map_or("nothing".to_owned(), ToString::to_string), report.to),
+        );
+        let steps = Steps::new(self.clock.clone(), progress.clone());
+        let mut driver = Driver { slot: &slot, report, swap, span, steps, progress, ticket };
+        let id = Some(driver.report.id);
+        let prepared = self.prepare(&slot, request, artifact, &mut driver.steps, id).await?;
+        let release = match prepared {
+            Ok(release) => release,
+            Err(why) => return self.refuse(driver, why).await,
+        };
+        driver.report.plan = Some(release.plan.clone());
+        match release.plan.clone() {
+            Plan::Nothing => {
+                driver.report.verdict = Verdict::Nothing;
+                self.close(driver.report, driver.span).await
+            }
+            Plan::Start => self.begin(driver, release).await,
+            Plan::Swap(plan) => self.offer(driver, release, plan).await,
+        }
+    }
+
+    /// The rest of the preparation, then the actor's part.
+    async fn offer(
+        &self,
+        mut driver: Driver<'_>,
+        mut release: PreparedRelease,
+        plan: SwapPlan,
+    ) -> Result<SwapReport, HostError> {
+        let Some(workload) = driver.slot.running() else {
+            return self.refuse(driver, "it is stopped".to_owned()).await;
+        };
+        let policy = release.request.policy.clone();
+        if !policy.force {
+            driver.steps.begin("pre-flight");
+            let live = policy.state_from == StateSource::Live;
+            let health =
+                if live { ask(&workload.control, |report| Control::Health { report }).await?.into() } else { None };
+            if let Err(why) = preflight::check(&self.config.data, policy.preflight, health.as_ref()) {
+                return self.refuse(driver, why).await;
+            }
+        }
+        let candidate = match self.candidate(&mut driver, &mut release, &workload).await {
+            Ok(candidate) => candidate,
+            Err(why) => return self.refuse(driver, why).await,
+        };
+        if policy.state_from == StateSource::LastCheckpoint {
+            driver.steps.note(cost_of_checkpoint(&workload, self.clock.unix()));
+        }
+        if let Some(over) = policy.drain {
+            driver.steps.begin("drain");
+            drain(&workload, over).await?;
+        }
+        driver.steps.end();
+        let Driver { slot, mut report, mut swap, mut span, steps, progress, ticket } = driver;
+        report.steps = steps.done;
+        // Its answer is always to quiesce; the actor takes the offer at its next batch boundary.
+        swap.handle(Input::Prepared(Ok(plan)), self.clock.moment());
+        span.enter(PhaseName::Quiesce);
+        fault::at(PhaseName::Quiesce);
+        let deadline = swap.wakes_at().map(|at| self.clock.instant_of(at));
+        let (done, mut answer) = oneshot::channel();
+        let offer = Offer::new(Active {
+            swap,
+            report,
+            span: Some(span),
+            progress: Some(progress),
+            done: vec![done],
+            candidate: Some(candidate),
+            ticket: Some(ticket),
+            old: None,
+            handed: None,
+            quiesced: None,
+            baseline: None,
+        });
+        workload.control.send(Control::Swap(offer.clone())).await.map_err(|_| HostError::Stopping)?;
+        if let Some(deadline) = deadline {
+            tokio::select! {
+                biased;
+                report = &mut answer => return report.map_err(|_| HostError::Stopping),
+                () = sleep_until(deadline.into()) => {
+                    if let Some(active) = offer.take() {
+                        return self.too_late(slot, active).await;
+                    }
+                }
+            }
+        }
+        answer.await.map_err(|_| HostError::Stopping)
+    }
+
+    /// New listeners bound, instance made and initialised.
+    async fn candidate(
+        &self,
+        driver: &mut Driver<'_>,
+        release: &mut PreparedRelease,
+        workload: &Workload,
+    ) -> Result<Candidate, String> {
+        driver.steps.begin("listen");
+        let open = workload.shared.live().revision.listeners.clone();
+        let bound = bind(&mut release.body.revision.listeners, &open)?;
+        driver.steps.begin("init");
+        let instance = self.nursery.initialised(&release.body, Purpose::Replacement).await?;
+        Ok(Candidate { body: release.body.clone(), instance, bound })
+    }
+
+    /// The running batch did not end in time: the swap is off, and nobody was paused.
+    async fn too_late(&self, slot: &Slot, active: Active) -> Result<SwapReport, HostError> {
+        let Active { mut swap, mut report, span, ticket, .. } = active;
+        swap.handle(Input::Tick, self.clock.moment());
+        let why = match swap.phase() {
+            host_core::swap::Phase::Ended(Outcome::Aborted { why }) => why.clone(),
+            _ => "the running batch did not end in time".to_owned(),
+        };
+        report.phases = swap.times().to_vec();
+        report.verdict = Verdict::Swap { outcome: Outcome::Aborted { why } };
+        self.fill_running(slot, &mut report);
+        drop(ticket);
+        let Some(span) = span else { return Ok(report) };
+        self.close(report, span).await
+    }
+
+    /// A workload that was not there.
+    async fn begin(&self, mut driver: Driver<'_>, mut release: PreparedRelease) -> Result<SwapReport, HostError> {
+        driver.report.kind = SwapKind::Start;
+        let policy = &release.request.policy;
+        if !policy.force {
+            driver.steps.begin("pre-flight");
+            if let Err(why) = preflight::check(&self.config.data, policy.preflight, None) {
+                return self.refuse(driver, why).await;
+            }
+        }
+        driver.steps.begin("listen");
+        let bound = match bind(&mut release.body.revision.listeners, &[]) {
+            Ok(bound) => bound,
+            Err(why) => return self.refuse(driver, why).await,
+        };
+        driver.steps.begin("init");
+        let body = release.body.clone();
+        let born = async {
+            let mut instance = self.nursery.initialised(&body, Purpose::Start).await?;
+            let schema = body.revision.release.description.writes.schema;
+            let state =
+                instance.snapshot(schema).await.map_err(|error| format!("its first snapshot failed: {error}"))?;
+            Ok::<_, String>((instance, state))
+        };
+        let (instance, state) = match born.await {
+            Ok(born) => born,
+            Err(why) => return self.refuse(driver, why).await,
+        };
+        driver.steps.begin("record");
+        let checkpoint = Checkpoint {
+            written_by: body.revision.release.version.clone(),
+            digest: body.revision.release.digest,
+            format: state.format(),
+            generation: Generation(1),
+            batches: BatchSeq(0),
+            events: 0,
+            made: self.clock.unix(),
+            state: Bytes::from(state.into_data()),
+            timers: Vec::new(),
+            calls: Vec::new(),
+            connections: Vec::new(),
+        };
+        driver.report.state = Some(StateCarried {
+            format: checkpoint.format,
+            bytes: checkpoint.state.len() as u64,
+            bytes_after: None,
+            peak_memory_bytes: Some(instance.peak_memory_bytes() as u64),
+        });
+        let entry = Entry {
+            name: driver.slot.name.clone(),
+            desired: Desired::Running,
+            generation: Generation(1),
+            revision: body.revision.clone(),
+            predecessor: None,
+            probation: None,
+            clean: false,
+        };
+        if let Err(why) = self.record_start(&entry, checkpoint, body.size_bytes).await {
+            return self.refuse(driver, format!("it could not be written down: {why}")).await;
+        }
+        let beginning = Beginning {
+            body,
+            generation: Generation(1),
+            predecessor: None,
+            instance: Some(instance),
+            listeners: Vec::new(),
+            front: vec![Event::Started(Start::Fresh)],
+            timers: Vec::new(),
+            batches: BatchSeq(0),
+            events: 0,
+            active: None,
+        };
+        let workload = match self.spawn(driver.slot, beginning, bound) {
+            Ok(workload) => workload,
+            Err(error) => return self.refuse(driver, error.to_string()).await,
+        };
+        driver.slot.set(Place::Running(workload));
+        driver.steps.end();
+        let Driver { slot, mut report, span, steps, .. } = driver;
+        report.steps = steps.done;
+        report.verdict = Verdict::Started;
+        self.fill_running(slot, &mut report);
+        let name = &slot.name;
+        self.events.tell("workload.started", Some(name), Some(report.id), format!("{} runs", report.to));
+        tracing::info!(workload = %name, version = %report.to, "it runs");
+        self.close(report, span).await
+    }
+
+    async fn record_start(&self, entry: &Entry, checkpoint: Checkpoint, size_bytes: u64) -> Result<(), String> {
+        let (entry, data) = (entry.clone(), self.config.data.clone());
+        let written = self.ledger.run(move |ledger| {
+            let files = match CheckpointFiles::open(folder(&data, &entry)) {
+                Ok(files) => files,
+                Err(error) => return Ok(Err(super::describe(&error))),
+            };
+            if let Err(error) = files.write(&checkpoint, None) {
+                return Ok(Err(super::describe(&error)));
+            }
+            ledger.store_release(&entry.revision.release, size_bytes, checkpoint.made)?;
+            ledger.put_entry(&entry)?;
+            Ok(Ok(()))
+        });
+        written.await.map_err(|error| super::describe(&error))?
+    }
+
+    /// Starts an actor, its scribe and its listeners.
+    pub(super) fn spawn(
+        &self,
+        slot: &Slot,
+        mut beginning: Beginning,
+        bound: Vec<Bound>,
+    ) -> Result<Workload, CheckpointError> {
+        let name = slot.name.clone();
+        let metrics = self.metrics.workload(&name);
+        let mailbox = Arc::new(Mailbox::new(self.config.net.mailbox_bytes));
+        let files = CheckpointFiles::open(checkpoint_folder(&self.config.data, &name))?;
+        let pinned = beginning.active.as_ref().and_then(|active| active.handed.as_ref()).map(|handed| handed.name());
+        let (scribe, done) = Scribe::spawn(self.ledger.clone(), files.clone(), metrics.clone(), pinned);
+        let shared = Arc::new(Shared::new(Live {
+            revision: beginning.body.revision.clone(),
+            generation: beginning.generation,
+            predecessor: beginning.predecessor.clone(),
+            run_state: RunState::Running,
+            restarts: 0,
+            checkpoint: None,
+            swap: beginning.active.as_ref().and_then(Active::live),
+            warnings: Default::default(),
+        }));
+        let reception = Reception {
+            workload: name.clone(),
+            mailbox: mailbox.clone(),
+            metrics: metrics.clone(),
+            ids: self.ids.clone(),
+            limits: self.config.net,
+            tasks: self.tasks.clone(),
+            capacity: self.capacity.clone(),
+        };
+        beginning.listeners = bound.into_iter().map(|bound| bound.accept(reception.clone())).collect();
+        let (control, commands) = mpsc::channel(CONTROL_LIMIT);
+        let around = Surroundings {
+            name: name.clone(),
+            config: self.config.clone(),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+            nursery: self.nursery.clone(),
+            events: self.events.clone(),
+            metrics: metrics.clone(),
+            mailbox: mailbox.clone(),
+            shared: shared.clone(),
+            reception,
+            scribe,
+            files,
+        };
+        metrics.set_generation(beginning.generation);
+        tokio::spawn(Actor::new(around, beginning, commands, done).run());
+        Ok(Workload { name, control, mailbox, shared, metrics })
+    }
+
+    async fn refuse(&self, driver: Driver<'_>, why: String) -> Result<SwapReport, HostError> {
+        let Driver { slot, mut report, swap, span, mut steps, .. } = driver;
+        steps.end();
+        report.steps = steps.done;
+        let took = self.clock.moment().since(swap.began());
+        report.phases = vec![PhaseTime { phase: PhaseName::Prepare, took }];
+        self.refused(slot, report, span, why).await
+    }
+
+    async fn refused(
+        &self,
+        slot: &Slot,
+        mut report: SwapReport,
+        span: SwapSpan,
+        why: String,
+    ) -> Result<SwapReport, HostError> {
+        tracing::warn!(workload = %slot.name, version = %report.to, "refused: {why}");
+        report.verdict = Verdict::Refused { why };
+        self.fill_running(slot, &mut report);
+        self.close(report, span).await
+    }
+
+    /// The end of what never reached an actor: counted, told, kept.
+    pub(super) async fn close(&self, mut report: SwapReport, span: SwapSpan) -> Result<SwapReport, HostError> {
+        report.ended = self.clock.unix();
+        self.metrics.workload(&report.workload).swap_ended(&report);
+        span.end(&report);
+        let event = format!("swap.{}", report.verdict.as_str());
+        let message = report.verdict.why().unwrap_or("nothing to explain").to_owned();
+        self.events.tell(&event, Some(&report.workload), Some(report.id), message);
+        let kept = report.clone();
+        self.ledger.run(move |ledger| ledger.append(&kept)).await?;
+        Ok(report)
+    }
+}
+
+/// Binds those of `listeners` that are not open yet, and puts in the ports the system chose.
+fn bind(listeners: &mut [ListenAddress], open: &[ListenAddress]) -> Result<Vec<Bound>, String> {
+    let mut bound = Vec::new();
+    for listener in listeners.iter_mut().filter(|listener| !open.contains(listener)) {
+        let socket = Bound::bind(*listener)
+            .map_err(|error| format!("can't listen on {listener}: {error}; choose another address with --listen"))?;
+        *listener = socket.address;
+        bound.push(socket);
+    }
+    Ok(bound)
+}
+
+/// What a swap from the last checkpoint will cost, in words, before it does.
+fn cost_of_checkpoint(workload: &Workload, now: UnixNanos) -> String {
+    let status = workload.shared.live().checkpoint;
+    status.map_or_else(
+        || "the state comes from the last checkpoint on disk; what happened since is lost".to_owned(),
+        |checkpoint| {
+            let batches = workload.shared.batches().0.saturating_sub(checkpoint.batches.0);
+            let age = now.since(checkpoint.at).as_secs_f64();
+            format!("the state comes from the last checkpoint, {age:.1} s old: what {batches} batches since then did is lost")
+        },
+    )
+}
+
+/// Closes the connections of now, evenly over this time.
+async fn drain(workload: &Workload, over: Duration) -> Result<(), HostError> {
+    let open = usize::try_from(workload.metrics.counts().connections).unwrap_or(usize::MAX);
+    let each = open.div_ceil(DRAIN_STEPS as usize);
+    for _ in 0..DRAIN_STEPS {
+        let drained = workload.control.send(Control::Drain { connections: each }).await;
+        drained.map_err(|_| HostError::Stopping)?;
+        tokio::time::sleep(over / DRAIN_STEPS).await;
+    }
+    Ok(())
+}
+
+/// Asks an actor and waits for its answer.
+pub(super) async fn ask<T>(
+    control: &mpsc::Sender<Control>,
+    question: impl FnOnce(oneshot::Sender<T>) -> Control,
+) -> Result<T, HostError> {
+    let (to, answer) = oneshot::channel();
+    control.send(question(to)).await.map_err(|_| HostError::Stopping)?;
+    answer.await.map_err(|_| HostError::Stopping)
+}
+
+fn folder(data: &std::path::Path, entry: &Entry) -> std::path::PathBuf {
+    checkpoint_folder(data, &entry.name)
+}
+
+/// Where a workload's checkpoints are.
+pub(super) fn checkpoint_folder(data: &std::path::Path, name: &host_core::id::WorkloadName) -> std::path::PathBuf {
+    data.join("workloads").join(name.as_str()).join("checkpoints")
+}

@@ -1,0 +1,107 @@
+//! The smoke check that runs after every swap: health, instances reachable, tables, connections continuous, latency
+//! against the baseline before.
+
+use std::{collections::VecDeque, time::Duration};
+
+use host_core::{
+    history::{Check, ConnectionCount},
+    status::HealthStatus,
+};
+
+use super::actor::{Actor, ms};
+
+/// Batches whose time is kept: enough for a median, few enough to sort on demand.
+const KEPT: usize = 256;
+/// A new release may take this many times as long as the one before, …
+const SLOWER_FACTOR: u32 = 10;
+/// … and below this nobody notices.
+const SLOWER_FLOOR: Duration = Duration::from_millis(5);
+
+/// How long batches take.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    last: VecDeque<Duration>,
+}
+
+impl Pace {
+    pub(super) fn note(&mut self, took: Duration) {
+        if self.last.len() == KEPT {
+            self.last.pop_front();
+        }
+        self.last.push_back(took);
+    }
+
+    pub(super) fn longest(&self) -> Duration {
+        self.last.iter().max().copied().unwrap_or_default()
+    }
+
+    /// The median; none before the first batch.
+    pub(super) fn median(&self) -> Option<Duration> {
+        let mut sorted: Vec<_> = self.last.iter().copied().collect();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied()
+    }
+
+    /// Forgets what was, and gives its median.
+    pub(super) fn begin_anew(&mut self) -> Option<Duration> {
+        let median = self.median();
+        self.last.clear();
+        median
+    }
+}
+
+/// What held at the switch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Baseline {
+    pub(super) connections: u64,
+    pub(super) median: Option<Duration>,
+}
+
+impl Actor {
+    /// The five parts, and the connections.
+    pub(super) async fn checks(&mut self, baseline: Option<Baseline>) -> (Vec<Check>, ConnectionCount) {
+        let began = std::time::Instant::now();
+        let health = self.health().await;
+        let answered = began.elapsed();
+        let running = self.instance.is_some();
+        let details: Vec<_> = health.details.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let before = baseline.map_or(self.connections.len() as u64, |baseline| baseline.connections);
+        let dropped = baseline.map_or(0, |_| self.connections.dropped());
+        let checks = vec![
+            Check {
+                name: "health".to_owned(),
+                passed: health.status != HealthStatus::Failed,
+                seen: format!("{} {}", health.status.as_str(), details.join(" ")).trim_end().to_owned(),
+            },
+            Check {
+                name: "instances".to_owned(),
+                passed: running,
+                seen: if running {
+                    format!("1 of 1 answered in {}", ms(answered))
+                } else {
+                    "0 of 1 answered".to_owned()
+                },
+            },
+            Check { name: "tables".to_owned(), passed: true, seen: "the workload has none".to_owned() },
+            Check {
+                name: "connections".to_owned(),
+                passed: dropped == 0,
+                seen: format!("{before} at the switch, {dropped} dropped since, {} open", self.connections.len()),
+            },
+            self.latency(baseline),
+        ];
+        (checks, ConnectionCount { before, kept: before.saturating_sub(dropped) })
+    }
+
+    fn latency(&self, baseline: Option<Baseline>) -> Check {
+        let (passed, seen) = match (baseline.and_then(|baseline| baseline.median), self.pace.median()) {
+            (Some(before), Some(now)) => {
+                let allowed = (before * SLOWER_FACTOR).max(SLOWER_FLOOR);
+                (now <= allowed, format!("a batch takes {}, before the swap {}", ms(now), ms(before)))
+            }
+            (_, Some(now)) => (true, format!("a batch takes {}", ms(now))),
+            (_, None) => (true, "no batch yet".to_owned()),
+        };
+        Check { name: "latency".to_owned(), passed, seen }
+    }
+}

@@ -1,0 +1,145 @@
+//! The actor's table of connections: ids resolve here, and only to this workload's own.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use host_core::id::ConnectionId;
+use rustc_hash::FxBuildHasher;
+
+use crate::{
+    bindings::types::{CloseReason, Closed, Event, Opened},
+    checkpoint::ConnectionRecord,
+    net::connection::{Connection, End},
+};
+
+/// Connections whose `opened` the guest was given and whose `closed` it was not.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    table: HashMap<u64, Entry, FxBuildHasher>,
+    /// Those with something in `Entry::pending`.
+    touched: Vec<u64>,
+    /// Of those open at the last switch, how many ended since through no doing of their client or the workload.
+    dropped: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    connection: Arc<Connection>,
+    /// Sends of the batch at hand: they leave in one write.
+    pending: Vec<Bytes>,
+}
+
+impl Connections {
+    /// A connection came; the event tells the guest.
+    pub(crate) fn open(&mut self, connection: Arc<Connection>) -> Event {
+        let event = opened(&connection);
+        self.table.insert(connection.id.0, Entry { connection, pending: Vec::new() });
+        event
+    }
+
+    /// Sends to one connection when the batch is over. False if it is not in the table.
+    pub(crate) fn send(&mut self, id: u64, data: Bytes) -> bool {
+        let Some(entry) = self.table.get_mut(&id) else { return false };
+        if entry.pending.is_empty() {
+            self.touched.push(id);
+        }
+        entry.pending.push(data);
+        true
+    }
+
+    /// Ends one. False if it is not in the table.
+    pub(crate) fn end(&mut self, id: u64, end: End) -> bool {
+        let Some(entry) = self.table.get_mut(&id) else { return false };
+        entry.connection.send(&mut entry.pending);
+        entry.connection.end(end);
+        true
+    }
+
+    /// Writes what was sent.
+    pub(crate) fn flush(&mut self) {
+        for id in self.touched.drain(..) {
+            if let Some(entry) = self.table.get_mut(&id) {
+                entry.connection.send(&mut entry.pending);
+            }
+        }
+    }
+
+    /// The guest was told that it ended: what was sent to it leaves, then the id is no more.
+    pub(crate) fn forget(&mut self, id: ConnectionId, reason: CloseReason) {
+        if let Some(mut entry) = self.table.remove(&id.0) {
+            entry.connection.send(&mut entry.pending);
+            entry.connection.end(End::Flush(reason));
+        }
+        if matches!(reason, CloseReason::Error | CloseReason::TooSlow | CloseReason::Limit) {
+            self.dropped += 1;
+        }
+    }
+
+    /// Ends up to `count` of them, oldest first, and says how many that were.
+    pub(crate) fn drain(&mut self, count: usize) -> usize {
+        let mut ids: Vec<_> = self.table.keys().copied().collect();
+        ids.sort_unstable();
+        ids.into_iter().take(count).filter(|id| self.end(*id, End::Flush(CloseReason::Drained))).count()
+    }
+
+    /// Ends all of them after what was sent.
+    pub(crate) fn end_all(&mut self) {
+        for (_, mut entry) in self.table.drain() {
+            entry.connection.send(&mut entry.pending);
+            entry.connection.end(End::Flush(CloseReason::Drained));
+        }
+    }
+
+    /// Begins to count those dropped.
+    pub(crate) fn watch(&mut self) -> u64 {
+        self.dropped = 0;
+        self.table.len() as u64
+    }
+
+    /// Ended since [`watch`](Self::watch) for a reason that was neither the client's nor the workload's.
+    pub(crate) const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// As a checkpoint remembers them.
+    pub(crate) fn records(&self) -> Vec<ConnectionRecord> {
+        let mut records: Vec<_> = self
+            .table
+            .values()
+            .map(|Entry { connection, .. }| ConnectionRecord {
+                id: connection.id.0,
+                listener: connection.listener.to_string(),
+                peer: connection.peer.clone(),
+            })
+            .collect();
+        records.sort_unstable_by_key(|record| record.id);
+        records
+    }
+
+    /// The events that lead a state which knows `known` to the connections there are: those gone are closed, those new
+    /// are opened. Ids in order, so that the same difference gives the same events.
+    pub(crate) fn reconcile(&self, known: &[ConnectionRecord], gone: CloseReason) -> Vec<Event> {
+        let closed = known.iter().filter(|record| !self.table.contains_key(&record.id));
+        let mut events: Vec<_> =
+            closed.map(|record| Event::Closed(Closed { connection: record.id, reason: gone })).collect();
+        let known: std::collections::BTreeSet<_> = known.iter().map(|record| record.id).collect();
+        let mut new: Vec<_> = self.table.values().filter(|entry| !known.contains(&entry.connection.id.0)).collect();
+        new.sort_unstable_by_key(|entry| entry.connection.id);
+        events.extend(new.into_iter().map(|entry| opened(&entry.connection)));
+        events
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+}
+
+fn opened(connection: &Connection) -> Event {
+    Event::Opened(Opened {
+        connection: connection.id.0,
+        listener: connection.listener.to_string(),
+        peer: connection.peer.clone(),
+        protocol: None,
+        handshake: None,
+    })
+}

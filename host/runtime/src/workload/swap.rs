@@ -1,0 +1,539 @@
+//! The shell of [`host_core::swap::Swap`]: performs what the machine decides and feeds the results back.
+//!
+//! From the batch boundary to the resume everything happens in the actor's task, without a hop to another and without a
+//! write to disk. The mailbox is not taken from meanwhile: that is what parks the events, in order.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use host_core::{
+    history::{StateCarried, SwapReport, Verdict},
+    id::SwapId,
+    plan::{StatePath, common_format},
+    release::{ListenAddress, Revision},
+    request::Progress,
+    status::RunState,
+    swap::{CallFault, Effect, Input, Outcome, Phase, RollbackWay, Side, Swap},
+    time::Moment,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{
+    Body, LiveSwap,
+    actor::{Actor, answer},
+    checks::Baseline,
+    scribe::Job,
+};
+use crate::{
+    bindings::types::{CloseReason, Start},
+    checkpoint::{Checkpoint, CheckpointName},
+    engine::Purpose,
+    fault,
+    instance::{CallError, GuestState, Instance},
+    ledger::{Desired, Entry, ProbationRecord},
+    net::listener::Bound,
+    telemetry::SwapSpan,
+};
+
+/// A release that stands ready to take over.
+pub(crate) struct Candidate {
+    pub(crate) body: Body,
+    pub(crate) instance: Instance,
+    /// Its new listeners, bound but not accepting.
+    pub(crate) bound: Vec<Bound>,
+}
+
+/// A swap on offer: the actor takes it at a batch boundary, or its driver takes it back when the deadline comes first.
+/// Whoever takes it has it, so a straggling batch never leads to a pause that nobody waits for any more.
+#[derive(Clone)]
+pub(crate) struct Offer(Arc<Mutex<Option<Active>>>);
+
+impl std::fmt::Debug for Offer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Offer")
+    }
+}
+
+impl Offer {
+    pub(crate) fn new(active: Active) -> Self {
+        Self(Arc::new(Mutex::new(Some(active))))
+    }
+
+    /// Takes it, once.
+    pub(crate) fn take(&self) -> Option<Active> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The right to swap a workload, one at a time. Given back when it is dropped.
+pub(crate) struct Ticket(pub(crate) Arc<Mutex<Option<SwapId>>>);
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// A swap in the actor's hands.
+pub(crate) struct Active {
+    pub(crate) swap: Swap,
+    pub(crate) report: SwapReport,
+    pub(crate) span: Option<SwapSpan>,
+    pub(crate) progress: Option<mpsc::Sender<Progress>>,
+    pub(crate) done: Vec<oneshot::Sender<SwapReport>>,
+    pub(crate) candidate: Option<Candidate>,
+    /// Given back when probation begins: from then on another swap may come.
+    pub(crate) ticket: Option<Ticket>,
+    /// What ran before the switch.
+    pub(crate) old: Option<Old>,
+    /// The state as it was handed over: the birth of the new release, and the last resort of the old one.
+    pub(crate) handed: Option<Arc<Checkpoint>>,
+    pub(crate) quiesced: Option<Moment>,
+    pub(crate) baseline: Option<Baseline>,
+}
+
+/// A predecessor on call.
+pub(crate) struct Old {
+    pub(crate) body: Body,
+    pub(crate) predecessor: Option<Revision>,
+}
+
+impl Active {
+    /// For the status of a workload that starts with it.
+    pub(crate) fn live(&self) -> Option<LiveSwap> {
+        let until = self.swap.wakes_at();
+        let (from, to) = (self.report.from.clone()?, self.report.to.clone());
+        Some(LiveSwap { id: self.swap.id(), phase: self.swap.phase_name()?, from, to, until })
+    }
+
+    fn is_serving(&self) -> bool {
+        matches!(self.swap.phase(), Phase::Recording | Phase::Verifying | Phase::Probation { .. })
+    }
+}
+
+impl Actor {
+    /// The driver offers a prepared swap; the actor stands at a batch boundary.
+    pub(super) async fn take_offer(&mut self, offer: Offer) {
+        // Taken back: this actor was too late, and the driver has said so.
+        let Some(mut active) = offer.take() else { return };
+        self.make_permanent().await;
+        active.quiesced = Some(self.now());
+        self.active = Some(active);
+        self.advance(Input::Quiesced).await;
+    }
+
+    pub(super) async fn roll_back(
+        &mut self,
+        why: String,
+        taken: oneshot::Sender<bool>,
+        done: oneshot::Sender<SwapReport>,
+    ) {
+        let serving = self.active.as_mut().filter(|active| active.is_serving());
+        answer(taken, serving.is_some());
+        if let Some(active) = serving {
+            active.done.push(done);
+            self.advance(Input::RollBackWanted(why)).await;
+        }
+    }
+
+    pub(super) async fn make_permanent(&mut self) {
+        if self.active.is_some() {
+            self.advance(Input::MakePermanent).await;
+        }
+    }
+
+    pub(super) async fn tick(&mut self, now: Moment) {
+        if self.active.as_ref().and_then(|active| active.swap.wakes_at()).is_some_and(|at| at <= now) {
+            self.advance(Input::Tick).await;
+        }
+    }
+
+    pub(super) async fn recorded(&mut self, side: Side, result: Result<host_core::status::CheckpointStatus, String>) {
+        let awaited = match self.active.as_ref().map(|active| active.swap.phase()) {
+            Some(Phase::Recording) => Some(Side::New),
+            Some(Phase::RecordingRollback { .. }) => Some(Side::Old),
+            _ => None,
+        };
+        // One from before a rollback: overtaken.
+        if awaited != Some(side) {
+            return;
+        }
+        let result = result.map(|status| self.note_durable(status));
+        self.advance(Input::Recorded(result)).await;
+    }
+
+    /// Feeds the machine until it waits for something from outside.
+    pub(super) async fn advance(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let now = self.now();
+            let Some(active) = &mut self.active else { return };
+            let before = active.swap.phase_name();
+            let effects = active.swap.handle(input, now);
+            if active.swap.phase_name() != before {
+                self.note_phase();
+            }
+            for effect in effects {
+                inputs.extend(self.perform_swap(effect).await);
+            }
+            if self.active.as_ref().is_some_and(Active::is_serving)
+                && let Some(why) = self.trouble.take()
+            {
+                inputs.push_back(Input::Failed(why));
+            }
+        }
+    }
+
+    fn note_phase(&mut self) {
+        let Some(active) = &mut self.active else { return };
+        let Some(phase) = active.swap.phase_name() else { return };
+        fault::at(phase);
+        if let Some(span) = &mut active.span {
+            span.enter(phase);
+        }
+        if let Some(progress) = &active.progress {
+            // A full or closed channel is the listener's loss.
+            drop(progress.try_send(Progress::Phase { swap: active.swap.id(), phase }));
+        }
+        let until = match active.swap.phase() {
+            Phase::Probation { until } => {
+                active.ticket = None;
+                Some(*until)
+            }
+            _ => None,
+        };
+        let (id, from, to) = (active.swap.id(), active.report.from.clone(), active.report.to.clone());
+        let from = from.unwrap_or_else(|| to.clone());
+        self.around.shared.live().swap = Some(LiveSwap { id, phase, from, to, until });
+        self.tell("swap.phase", phase.as_str());
+    }
+
+    async fn perform_swap(&mut self, effect: Effect) -> Option<Input> {
+        match effect {
+            // Done already: the actor takes an offer only at a batch boundary.
+            Effect::Quiesce { .. } => Some(Input::Quiesced),
+            Effect::Snapshot { schema, deadline } => Some(Input::Snapshot(self.hand_over(schema, deadline).await)),
+            Effect::LoadCheckpoint => Some(Input::Snapshot(self.hand_over_checkpoint().await)),
+            Effect::CodeChange { deadline } => Some(Input::CodeChanged(self.migrate(deadline).await)),
+            Effect::Switch => {
+                self.switch();
+                Some(Input::Switched)
+            }
+            Effect::Resume(_) => {
+                let now = self.now();
+                if let Some(active) = &mut self.active
+                    && let Some(quiesced) = active.quiesced.take()
+                {
+                    active.report.pause = Some(now.since(quiesced));
+                }
+                None
+            }
+            Effect::Record(side) => {
+                self.record(side).await;
+                None
+            }
+            Effect::Verify => Some(Input::Verified(self.verify().await)),
+            Effect::Rebuild => {
+                self.instance = None;
+                Some(Input::Rebuilt(
+                    self.rebirth("its snapshot failed during a swap").await.map(|()| self.note_restart()),
+                ))
+            }
+            Effect::RollBack(way) => Some(Input::RolledBack(self.reinstate(way).await)),
+            Effect::DropCandidate => {
+                if let Some(active) = &mut self.active {
+                    active.candidate = None;
+                }
+                None
+            }
+            Effect::Release => {
+                self.release().await;
+                None
+            }
+            Effect::Stop => {
+                self.give_up("the swap could not be undone".to_owned());
+                None
+            }
+            Effect::Finish(outcome) => {
+                self.finish(outcome).await;
+                None
+            }
+        }
+    }
+
+    /// `snapshot` for the candidate.
+    async fn hand_over(&mut self, schema: u32, deadline: Moment) -> Result<(), CallFault> {
+        let (now, unix) = (self.now(), self.around.clock.unix());
+        self.baseline();
+        let Some(instance) = &mut self.instance else { return Err(CallFault::Error("no instance runs".to_owned())) };
+        instance.advance(unix);
+        let state = match timeout(deadline.since(now), instance.snapshot(schema)).await {
+            Ok(state) => state.map_err(|error| fault_of(&error))?,
+            Err(_) => return Err(CallFault::Lost("it did not end before the deadline (--timeout)".to_owned())),
+        };
+        let checkpoint = self.checkpoint_of(state, unix);
+        self.hand(checkpoint);
+        Ok(())
+    }
+
+    /// The last checkpoint for the candidate.
+    async fn hand_over_checkpoint(&mut self) -> Result<(), CallFault> {
+        self.baseline();
+        let checkpoint = self.newest_checkpoint().await.map_err(CallFault::Error)?;
+        let cost = self.cost_since(&checkpoint, self.around.clock.unix(), "--state-from last-checkpoint");
+        if let Some(active) = &mut self.active {
+            active.report.cost = Some(cost);
+        }
+        self.hand(checkpoint);
+        Ok(())
+    }
+
+    fn baseline(&mut self) {
+        let median = self.pace.begin_anew();
+        let connections = self.connections.watch();
+        if let Some(active) = &mut self.active {
+            active.baseline = Some(Baseline { connections, median });
+        }
+    }
+
+    fn hand(&mut self, mut checkpoint: Checkpoint) {
+        let Some(active) = &mut self.active else { return };
+        active.report.state = Some(StateCarried {
+            format: checkpoint.format,
+            bytes: checkpoint.state.len() as u64,
+            bytes_after: None,
+            peak_memory_bytes: None,
+        });
+        // It is the birth of the generation to come.
+        checkpoint.generation = self.generation.next();
+        active.handed = Some(Arc::new(checkpoint));
+    }
+
+    async fn migrate(&mut self, deadline: Moment) -> Result<(), CallFault> {
+        let (now, unix) = (self.now(), self.around.clock.unix());
+        let Some(active) = &mut self.active else { return Err(CallFault::Error("the swap is gone".to_owned())) };
+        let (Some(candidate), Some(handed)) = (&mut active.candidate, active.handed.as_mut().and_then(Arc::get_mut))
+        else {
+            return Err(CallFault::Error("the candidate is gone".to_owned()));
+        };
+        // Lent, not copied: nobody else holds it yet.
+        let state = GuestState::new(handed.format, std::mem::take(&mut handed.state).into());
+        let from = handed.written_by.to_string();
+        candidate.instance.advance(unix);
+        let changed = timeout(deadline.since(now), candidate.instance.code_change(&state, &from)).await;
+        handed.state = state.into_data().into();
+        if let Some(carried) = &mut active.report.state {
+            carried.peak_memory_bytes = Some(candidate.instance.peak_memory_bytes() as u64);
+        }
+        match changed {
+            Ok(changed) => changed.map_err(|error| fault_of(&error)),
+            Err(_) => Err(CallFault::Lost("it did not end before the deadline (--timeout)".to_owned())),
+        }
+    }
+
+    /// The candidate takes its place. Nothing in here can fail.
+    fn switch(&mut self) {
+        let Some(active) = &mut self.active else { return };
+        let Some(candidate) = active.candidate.take() else { return };
+        let from = self.body.revision.release.version.to_string();
+        let old_body = std::mem::replace(&mut self.body, candidate.body);
+        let old_predecessor = self.predecessor.replace(old_body.revision.clone());
+        active.old = Some(Old { body: old_body, predecessor: old_predecessor });
+        // The old instance goes to the reaper: freeing its memory must not lengthen the pause.
+        self.instance = Some(candidate.instance);
+        self.generation = self.generation.next();
+        self.listeners.extend(candidate.bound.into_iter().map(|bound| bound.accept(self.around.reception.clone())));
+        let from_checkpoint = matches!(active.swap.plan().map(|plan| plan.state), Some(StatePath::Checkpoint { .. }));
+        let handed = active.handed.clone();
+        let start = Start::Swapped(from);
+        match handed.filter(|_| from_checkpoint) {
+            Some(checkpoint) => self.restore(&checkpoint, start, CloseReason::Error),
+            None => self.greet(start),
+        }
+        self.show_place();
+    }
+
+    async fn record(&mut self, side: Side) {
+        let Some(active) = &self.active else { return };
+        let Some(checkpoint) = active.handed.clone() else { return };
+        let mut entry = self.entry();
+        let size_bytes = self.body.size_bytes;
+        let job = match side {
+            Side::Old => Job::Record { side, checkpoint, size_bytes, entry: Box::new(|_| entry) },
+            Side::New => {
+                let (swap, policy, plan) =
+                    (active.swap.id(), active.swap.policy().clone(), active.swap.plan().cloned());
+                let switched = self.around.clock.unix();
+                let until = switched.after(policy.probation);
+                let entry = move |pinned: CheckpointName| {
+                    entry.probation = plan.map(|plan| ProbationRecord {
+                        swap,
+                        plan,
+                        policy,
+                        switched,
+                        until,
+                        host_starts: 0,
+                        pinned,
+                    });
+                    entry
+                };
+                Job::Record { side, checkpoint, size_bytes, entry: Box::new(entry) }
+            }
+        };
+        self.around.scribe.write(job).await;
+    }
+
+    async fn verify(&mut self) -> Result<(), String> {
+        let baseline = self.active.as_ref().and_then(|active| active.baseline);
+        let (checks, connections) = self.checks(baseline).await;
+        let failed: Vec<_> = checks
+            .iter()
+            .filter(|check| !check.passed)
+            .map(|check| format!("{}: {}", check.name, check.seen))
+            .collect();
+        if let Some(active) = &mut self.active {
+            (active.report.checks, active.report.connections) = (checks, Some(connections));
+        }
+        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+    }
+
+    /// Reinstates the predecessor.
+    async fn reinstate(&mut self, way: RollbackWay) -> Result<(), String> {
+        let quiesced = self.now();
+        let Some(active) = &mut self.active else { return Err("the swap is gone".to_owned()) };
+        active.quiesced = Some(quiesced);
+        let Some(old) = &active.old else { return Err("the predecessor is gone".to_owned()) };
+        let body = old.body.clone();
+        let (checkpoint, lossy) = match way {
+            RollbackWay::Downgrade => {
+                let format = common_format(&self.body.revision, &body.revision)
+                    .ok_or("the new version does not write the old format")?;
+                (Arc::new(self.snapshot(format.schema).await?), false)
+            }
+            RollbackWay::Checkpoint => (active.handed.clone().ok_or("there is no checkpoint of the switch")?, true),
+        };
+        let instance = self.around.nursery.born(&body, &checkpoint, Purpose::Replacement).await?;
+        self.put_back(instance, &checkpoint, lossy);
+        Ok(())
+    }
+
+    /// The predecessor takes its place. Nothing in here can fail.
+    fn put_back(&mut self, instance: Instance, checkpoint: &Checkpoint, lossy: bool) {
+        let from = self.body.revision.release.version.to_string();
+        let cost =
+            self.cost_since(checkpoint, self.around.clock.unix(), "the state as it was at the switch was reinstated");
+        let Some(active) = &mut self.active else { return };
+        let Some(old) = active.old.take() else { return };
+        let opened: Vec<ListenAddress> = self.body.revision.listeners.clone();
+        let kept = old.body.revision.listeners.clone();
+        (self.body, self.predecessor) = (old.body, old.predecessor);
+        self.instance = Some(instance);
+        self.trouble = None;
+        self.generation = self.generation.next();
+        self.listeners.retain(|listener| kept.contains(&listener.address) || !opened.contains(&listener.address));
+        let mut birth = checkpoint.clone();
+        birth.generation = self.generation;
+        let start = Start::RolledBack(from);
+        if lossy {
+            active.report.cost = Some(cost);
+            self.restore(&birth, start, CloseReason::Error);
+            self.calls
+                .fail("the release that worked on this call was rolled back; whether it took effect is not known");
+            // Numbers never fall, so that what is written from here on counts as newer.
+            (birth.batches, birth.events) = (self.batches, self.events);
+        } else {
+            self.greet(start);
+        }
+        if let Some(active) = &mut self.active {
+            active.handed = Some(Arc::new(birth));
+        }
+        self.show_place();
+    }
+
+    /// The swap is over: nothing of the predecessor is needed any more.
+    async fn release(&mut self) {
+        let wanted = self.body.revision.listeners.clone();
+        self.listeners.retain(|listener| wanted.contains(&listener.address));
+        let entry = Box::new(self.entry());
+        self.around.scribe.write(Job::Release { entry }).await;
+    }
+
+    async fn finish(&mut self, outcome: Outcome) {
+        let Some(active) = self.active.take() else { return };
+        let Active { swap, mut report, span, done, .. } = active;
+        report.phases = swap.times().to_vec();
+        report.ended = self.around.clock.unix();
+        report.running = self.instance.is_some().then(|| self.body.revision.release.version.clone());
+        report.generation = self.generation;
+        report.verdict = Verdict::Swap { outcome: outcome.clone() };
+        {
+            let mut live = self.around.shared.live();
+            live.swap = None;
+            if self.instance.is_some() {
+                live.run_state = RunState::Running;
+            }
+        }
+        let id = swap.id();
+        let event = match &outcome {
+            Outcome::Permanent => "swap.permanent",
+            Outcome::Aborted { .. } => "swap.aborted",
+            Outcome::RolledBack { .. } => "swap.rolled-back",
+            Outcome::Stopped { .. } => "swap.stopped",
+        };
+        let message = report.verdict.why().map_or_else(|| format!("{} runs", report.to), str::to_owned);
+        self.around.events.tell(event, Some(&self.around.name), Some(id), message.clone());
+        match outcome {
+            Outcome::Permanent => tracing::info!(workload = %self.around.name, swap = %id, "{message}"),
+            _ => {
+                tracing::warn!(workload = %self.around.name, swap = %id, outcome = report.verdict.as_str(), "{message}")
+            }
+        }
+        self.around.metrics.swap_ended(&report);
+        if let Some(span) = span {
+            span.end(&report);
+        }
+        self.around.scribe.write(Job::Finish { report: Box::new(report), done }).await;
+    }
+
+    fn note_restart(&mut self) {
+        if let Some(active) = &mut self.active {
+            active.report.notes.push("the running version failed in its own snapshot and was made anew from its checkpoint; `host history` says what that cost".to_owned());
+        }
+    }
+
+    /// How the workload stands, as the ledger keeps it.
+    pub(super) fn entry(&self) -> Entry {
+        Entry {
+            name: self.around.name.clone(),
+            desired: Desired::Running,
+            generation: self.generation,
+            revision: self.body.revision.clone(),
+            predecessor: self.predecessor.clone(),
+            probation: None,
+            clean: false,
+        }
+    }
+
+    fn show_place(&self) {
+        self.around.metrics.set_generation(self.generation);
+        let mut live = self.around.shared.live();
+        live.revision = self.body.revision.clone();
+        live.generation = self.generation;
+        live.predecessor = self.predecessor.clone();
+        live.restarts = 0;
+        live.warnings.clear();
+        live.run_state = RunState::Running;
+    }
+}
+
+fn fault_of(error: &CallError) -> CallFault {
+    match error {
+        CallError::Failed(why) => CallFault::Error(why.clone()),
+        error => CallFault::Lost(error.to_string()),
+    }
+}
