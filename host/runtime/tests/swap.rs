@@ -114,18 +114,11 @@ async fn a_deploy_that_fails_changes_nothing() {
         assert_eq!(report.running.as_ref().map(ToString::to_string).as_deref(), Some("1.0.0"));
         assert!(client.ask("incr").await.starts_with("1.0.0 "));
     }
-    for name in [
-        "init-errors",
-        "init-traps",
-        "describe-traps",
-        "not-a-component",
-        "another-world",
-        "state-type-changed",
-        "unmigratable",
-    ] {
-        let fault = example_workloads::fault(name).unwrap();
-        let report = bed.deploy(fault.component, "1.0.1").await;
-        assert!(matches!(report.verdict, Verdict::Refused { .. }), "{name}: {report:#?}");
+    let component = |name: &str| example_workloads::fault(name).unwrap().component;
+    let refused = ["init-errors", "init-traps", "describe-traps", "another-world", "state-type-changed", "unmigratable"];
+    for component in refused.map(component).into_iter().chain([example_workloads::NOT_A_COMPONENT]) {
+        let report = bed.deploy(component, "1.0.1").await;
+        assert!(matches!(report.verdict, Verdict::Refused { .. }), "{report:#?}");
     }
     assert_eq!(client.ask("incr").await, "1.0.0 6");
     bed.host.shutdown().await;
