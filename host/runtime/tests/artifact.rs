@@ -160,7 +160,7 @@ async fn compiled_code_is_kept_and_a_damaged_entry_is_compiled_anew() {
         assert_ne!(fs::read(the_file(&cache)).expect("an entry"), bytes, "written anew");
     }
 
-    // What is kept is really used: with the cache whole, a component that can't be compiled does run.
+    // What is whole is used as it is.
     let compiler = Compiler::new(engine.clone(), &cache).expect("a compiler");
     let written = fs::metadata(&entry).expect("metadata").modified().expect("a time");
     works(&engine, &compiler, &store, digest).await;

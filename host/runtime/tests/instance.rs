@@ -18,7 +18,7 @@ use host_runtime::{
     engine::{Engine, EngineOptions, Purpose},
     instance::{
         Batch, Birth, BirthError, CallError, Directory, Excess, GuestState, Instance,
-        limits::{Call, CallLimits, Limits},
+        limits::{Call, CallLimits, EffectLimits, Limits},
     },
 };
 
@@ -274,29 +274,27 @@ async fn a_call_that_is_dropped_halfway_loses_the_instance_and_frees_its_slot() 
 
 #[tokio::test]
 async fn a_batch_with_too_much_in_it_loses_the_instance() {
-    let mut limits = tight();
-    limits.effects.count = 2;
     let component = counter("1.0.0").await;
-    let mut instance = instance_with(&component, limits).await;
-    instance.init("").await.expect("init");
-    let error = say(&mut instance, "incr\nincr\nincr").await;
-    // The SDK may put three answers to one connection into one effect; then the bytes are too many.
-    if let Err(error) = error {
-        assert!(
-            matches!(error, CallError::TooMuch { excess: Excess::Effects { given: 3, limit: 2 }, .. }),
-            "{error:?}"
-        );
+    // One answer of eight bytes to each of three connections.
+    let events: Vec<_> =
+        (1..=3).map(|connection| Event::Received(Received { connection, data: b"incr\n".into() })).collect();
+    let cases: [(fn(&mut EffectLimits), Excess); 3] = [
+        (|limits| limits.count = 2, Excess::Effects { given: 3, limit: 2 }),
+        (|limits| limits.bytes = 23, Excess::EffectBytes { given: 24, limit: 23 }),
+        (|limits| limits.targets = 2, Excess::Targets { given: 3, limit: 2 }),
+    ];
+    for (lower, expected) in cases {
+        let mut limits = tight();
+        lower(&mut limits.effects);
+        let mut instance = instance_with(&component, limits).await;
+        instance.init("").await.expect("init");
+        let error = send(&mut instance, 1, events.clone()).await.expect_err("too much");
+        assert_eq!(error, CallError::TooMuch { call: Call::Handle, excess: expected });
+        assert!(instance.is_lost());
     }
-    limits.effects.bytes = 1;
-    let mut instance = instance_with(&component, limits).await;
-    instance.init("").await.expect("init");
-    let error = say(&mut instance, "incr").await.expect_err("too many bytes");
-    assert!(matches!(error, CallError::TooMuch { excess: Excess::EffectBytes { limit: 1, .. }, .. }), "{error:?}");
-    assert!(instance.is_lost());
-
     let mut instance = instance_with(&fault("floods").await, tight()).await;
     instance.init("").await.expect("init");
-    limits = tight();
+    let mut limits = tight();
     limits.effects.bytes = 64 << 10;
     let mut flooded = instance_with(&fault("floods").await, limits).await;
     flooded.init("").await.expect("init");
@@ -310,6 +308,7 @@ async fn a_state_beyond_its_limit_is_an_error_and_the_instance_goes_on() {
     limits.state_bytes = 100;
     let mut instance = instance_with(&counter("1.0.0").await, limits).await;
     instance.init("rows = 100").await.expect("init");
+    send(&mut instance, 0, vec![Event::Started(Start::Fresh)]).await.expect("the rows are made now");
     let error = instance.snapshot(1).await.expect_err("too large");
     assert!(error.to_string().contains("more than the limit of 100"), "{error}");
     assert!(!instance.is_lost());
@@ -339,6 +338,7 @@ async fn the_same_birth_and_the_same_batches_give_the_same_effects_and_the_same_
             let birth = Birth { seed, ..birth(Limits::default()) };
             let mut instance = Instance::new(&ENGINE, &component, birth, Purpose::Start).await.expect("an instance");
             instance.init("rows = 20").await.expect("init");
+            send(&mut instance, u64::MAX - 1, vec![Event::Started(Start::Fresh)]).await.expect("the rows are made now");
             let mut effects = Vec::new();
             for batch in 0..5_u64 {
                 let events: Vec<_> = ["incr", "world", "incr"].into_iter().flat_map(line).collect();
