@@ -1,0 +1,142 @@
+//! Every exit code, once.
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use host_api::FailureKind;
+use host_core::{
+    history::{SwapReport, Verdict},
+    swap::Outcome,
+};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// What was asked for is so.
+    Done,
+    /// It was refused, or failed, with nothing changed.
+    Failed,
+    /// The command line is wrong.
+    Usage,
+    /// The swap was undone after its switch.
+    RolledBack,
+    /// Nothing serves.
+    Stopped,
+    /// There is no host to ask.
+    NoHost,
+    /// The host was left to it.
+    Detached,
+}
+
+impl Exit {
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Done, Self::Failed, Self::Usage, Self::RolledBack, Self::Stopped, Self::NoHost, Self::Detached];
+
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::RolledBack => 3,
+            Self::Stopped => 4,
+            Self::NoHost => 5,
+            // As a shell has it after Ctrl-C.
+            Self::Detached => 130,
+        }
+    }
+
+    /// For `--help`.
+    pub(crate) const fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done, or nothing to do",
+            Self::Failed => "refused or failed; nothing was changed",
+            Self::Usage => "the command line can't be meant as it stands",
+            Self::RolledBack => "rolled back: the new version served for a while, the old one serves again",
+            Self::Stopped => "the workload is stopped or failed",
+            Self::NoHost => "no host answers, or none that this program can talk to",
+            Self::Detached => "interrupted; a swap that had begun goes on in the host",
+        }
+    }
+
+    /// The part of `--help` about exit codes.
+    pub(crate) fn help() -> String {
+        let mut help = "Exit codes:\n".to_owned();
+        for exit in Self::ALL {
+            // A String takes all that is written.
+            let _ = writeln!(help, "  {:>3}  {}", exit.code(), exit.meaning());
+        }
+        help.push_str("\nReference with the shape of every JSON document: docs/CLI.md");
+        help
+    }
+
+    /// Of a report: whether what was asked for is so, and what else is.
+    pub(crate) fn of_report(report: &SwapReport) -> Self {
+        match &report.verdict {
+            Verdict::Nothing | Verdict::Started | Verdict::Rehearsed | Verdict::Done => Self::Done,
+            Verdict::Refused { .. } => Self::Failed,
+            Verdict::Swap { outcome } => match outcome {
+                Outcome::Permanent => Self::Done,
+                Outcome::Aborted { .. } => Self::Failed,
+                // `host rollback` on probation ends the swap so, and that is what was asked for.
+                Outcome::RolledBack { .. } if report.running.as_ref() == Some(&report.to) => Self::Done,
+                Outcome::RolledBack { .. } => Self::RolledBack,
+                Outcome::Stopped { .. } => Self::Stopped,
+            },
+        }
+    }
+
+    /// Of a failure on the host.
+    pub(crate) const fn of_failure(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::Invalid => Self::Usage,
+            FailureKind::Stopped => Self::Stopped,
+            FailureKind::ShuttingDown | FailureKind::Protocol => Self::NoHost,
+            FailureKind::NotFound
+            | FailureKind::Refused
+            | FailureKind::Busy
+            | FailureKind::TimedOut
+            | FailureKind::Workload
+            | FailureKind::Internal => Self::Failed,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use host_core::swap::RollbackWay;
+
+    use super::*;
+    use crate::render::examples;
+
+    #[test]
+    fn each_verdict_has_its_code() {
+        let why = || "it trapped".to_owned();
+        let rolled_back = Outcome::RolledBack { why: why(), way: RollbackWay::Downgrade };
+        for (verdict, code) in [
+            (Verdict::Nothing, 0),
+            (Verdict::Started, 0),
+            (Verdict::Rehearsed, 0),
+            (Verdict::Done, 0),
+            (Verdict::Refused { why: why() }, 1),
+            (Verdict::Swap { outcome: Outcome::Permanent }, 0),
+            (Verdict::Swap { outcome: Outcome::Aborted { why: why() } }, 1),
+            (Verdict::Swap { outcome: rolled_back.clone() }, 3),
+            (Verdict::Swap { outcome: Outcome::Stopped { why: why() } }, 4),
+        ] {
+            let running = Some("1.0.0".parse().expect("semver"));
+            let report = SwapReport { verdict, running, ..examples::report() };
+            assert_eq!(Exit::of_report(&report).code(), code, "{:?}", report.verdict);
+        }
+        let asked_for = SwapReport {
+            verdict: Verdict::Swap { outcome: rolled_back },
+            running: Some(examples::report().to),
+            ..examples::report()
+        };
+        assert_eq!(Exit::of_report(&asked_for), Exit::Done);
+    }
+}
