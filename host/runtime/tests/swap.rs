@@ -115,7 +115,8 @@ async fn a_deploy_that_fails_changes_nothing() {
         assert!(client.ask("incr").await.starts_with("1.0.0 "));
     }
     let component = |name: &str| example_workloads::fault(name).unwrap().component;
-    let refused = ["init-errors", "init-traps", "describe-traps", "another-world", "state-type-changed", "unmigratable"];
+    let refused =
+        ["init-errors", "init-traps", "describe-traps", "another-world", "state-type-changed", "unmigratable"];
     for component in refused.map(component).into_iter().chain([example_workloads::NOT_A_COMPONENT]) {
         let report = bed.deploy(component, "1.0.1").await;
         assert!(matches!(report.verdict, Verdict::Refused { .. }), "{report:#?}");

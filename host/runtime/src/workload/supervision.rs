@@ -111,7 +111,7 @@ impl Actor {
         let name = &self.around.name;
         let message = format!(
             "{version} is stopped: {why}. Its connections are parked. `host start {name}` tries its last checkpoint again; \
-             `host deploy FILE --version V --state-from last-checkpoint` or `host rollback {name} --state-from last-checkpoint` puts another release in place"
+             `host deploy FILE --version V --state-from last-checkpoint` puts another release in place"
         );
         tracing::error!(workload = %name, "{message}");
         self.around.shared.live().run_state = RunState::Failed { why: message.clone() };
