@@ -103,7 +103,7 @@ fn failing(round: u32) -> anyhow::Result<Step> {
     // A version of its own for each: the bytes of a version never change.
     let version = format!("1.2.0-{}", fault.guest).parse().context("a version")?;
     Ok(Step {
-        what: format!("deploy {} (fails on purpose)", fault.guest).into(),
+        what: format!("deploy {}, to fail", fault.guest).into(),
         ask: Ask::Deploy { component: guest.component, version, pause_limit: fault.pause_limit },
         wanted: Wanted::Failure,
     })

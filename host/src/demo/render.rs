@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
-use comfy_table::{Cell, CellAlignment, Table, presets::{UTF8_BORDERS_ONLY, UTF8_HORIZONTAL_ONLY}};
+use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
 use hdrhistogram::Histogram;
+use host_core::swap::PhaseName;
 
 use super::{
     export::Exported,
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::cli::Output;
 
-/// Swaps shown one by one; of more, only the sums and what went wrong.
+/// Swaps shown one by one; of more, only the sums.
 const ROWS_LIMIT: usize = 12;
 
 /// Prints what the demo found out.
@@ -24,12 +25,18 @@ pub(crate) fn results(results: &Results, output: Output) -> anyhow::Result<()> {
     }
     println!("{}\n", totals(results));
     if results.swaps.len() <= ROWS_LIMIT {
-        println!("{}\n", swaps(&results.swaps));
+        println!("{}\n\n{}\n", swaps(&results.swaps), phases(&results.swaps));
+        for swap in &results.swaps {
+            if let Some(why) = &swap.why {
+                println!("swap {}, {}: {}", swap.number, swap.outcome, shortened(why));
+            }
+        }
+    } else {
+        println!("{}\n", sums(&results.swaps)?);
     }
-    println!("{}\n", sums(&results.swaps)?);
     println!(
-        "pause: the host's own figure, from the batch boundary to the moment a version serves again.\n\
-         clients: lines due within 50 ms of the pause, from the moment each was due to its answer; before: in steady time.\n"
+        "pause: the host's own figure, from the batch boundary to the moment a version serves again\n\
+         clients: lines due within 50 ms of the pause, each from the moment it was due to its answer; before: in steady time\n"
     );
     for problem in &results.problems {
         println!("✗ {problem}");
@@ -111,34 +118,49 @@ fn totals(results: &Results) -> Table {
 /// One row per swap.
 fn swaps(swaps: &[SwapResult]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header([
+    table.load_style(UTF8_BORDERS_ONLY).set_header([
         "swap",
+        "",
         "outcome",
-        "phases",
         "state",
         "pause",
         "clients p50 / p99 / max",
         "before p50 / p99",
     ]);
     for swap in swaps {
-        let phases: Vec<String> =
-            swap.phases.iter().map(|phase| format!("{} {}", phase.phase, length(phase.took_us))).collect();
         let mark = if swap.as_wanted { "" } else { "✗ " };
-        let why = swap.why.as_ref().map_or_else(String::new, |why| format!("\n{}", shortened(why)));
-        let during = &swap.during;
+        let (during, before) = (&swap.during, &swap.before);
         table.add_row([
-            Cell::new(format!("{} {}", swap.number, swap.what)),
-            Cell::new(format!("{mark}{}{why}", swap.outcome)),
-            Cell::new(phases.join("\n")),
-            Cell::new(swap.state_bytes.map_or_else(|| "–".to_owned(), bytes)).set_alignment(CellAlignment::Right),
-            Cell::new(swap.pause_us.map_or_else(|| "–".to_owned(), length)).set_alignment(CellAlignment::Right),
-            Cell::new(format!("{} / {} / {}", length(during.p50_us), length(during.p99_us), length(during.max_us)))
-                .set_alignment(CellAlignment::Right),
-            Cell::new(format!("{} / {}", length(swap.before.p50_us), length(swap.before.p99_us)))
-                .set_alignment(CellAlignment::Right),
+            right(swap.number.to_string()),
+            Cell::new(&swap.what),
+            Cell::new(format!("{mark}{}", swap.outcome)),
+            right(swap.state_bytes.map_or_else(|| "–".to_owned(), bytes)),
+            right(swap.pause_us.map_or_else(|| "–".to_owned(), length)),
+            right(format!("{} / {} / {}", length(during.p50_us), length(during.p99_us), length(during.max_us))),
+            right(format!("{} / {}", length(before.p50_us), length(before.p99_us))),
         ]);
     }
     table
+}
+
+/// One row per swap, one column per phase that any of them passed.
+fn phases(swaps: &[SwapResult]) -> Table {
+    let passed = |name: &str| swaps.iter().any(|swap| swap.phases.iter().any(|phase| phase.phase == name));
+    let columns: Vec<&str> = PhaseName::ALL.map(PhaseName::as_str).into_iter().filter(|name| passed(name)).collect();
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY).set_header(["swap"].iter().chain(&columns));
+    for swap in swaps {
+        let took = |name: &&str| {
+            let phase = swap.phases.iter().find(|phase| phase.phase == *name);
+            right(phase.map_or_else(|| "–".to_owned(), |phase| length(phase.took_us)))
+        };
+        table.add_row([right(swap.number.to_string())].into_iter().chain(columns.iter().map(took)));
+    }
+    table
+}
+
+fn right(text: String) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
 /// One row per kind of swap.
@@ -179,7 +201,9 @@ fn sums(swaps: &[SwapResult]) -> anyhow::Result<Table> {
 
 fn histogram(figures: impl Iterator<Item = u64>) -> anyhow::Result<Histogram<u64>> {
     let mut histogram = Histogram::new(3)?;
-    figures.for_each(|figure| histogram.saturating_record(figure));
+    for figure in figures {
+        histogram.record(figure)?;
+    }
     Ok(histogram)
 }
 
@@ -223,7 +247,7 @@ fn bytes(bytes: u64) -> String {
 
 /// Its first line, and not all of a long one.
 fn shortened(text: &str) -> String {
-    const LIMIT: usize = 60;
+    const LIMIT: usize = 160;
     let line = text.lines().next().unwrap_or_default();
     if line.chars().count() <= LIMIT { line.to_owned() } else { line.chars().take(LIMIT).chain(['…']).collect() }
 }
@@ -247,6 +271,6 @@ mod tests {
         for (number, text) in [(0_u64, "0"), (999, "999"), (1_000, "1 000"), (1_234_567, "1 234 567")] {
             assert_eq!(grouped(number), text);
         }
-        assert_eq!(shortened(&"x".repeat(100)).chars().count(), 61);
+        assert_eq!(shortened(&"x".repeat(500)).chars().count(), 161);
     }
 }

@@ -71,8 +71,9 @@ impl Latencies {
 
     /// Adds one.
     pub(crate) fn add(&mut self, took: Duration) {
-        // It grows by itself; only a latency beyond 64 bits of µs could fail.
-        self.0.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        // `record` grows the histogram (`saturating_record` would not), up to half of all 64 bits of µs.
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).min(u64::MAX / 2);
+        self.0.record(us).unwrap_or_default();
     }
 
     /// How many.
@@ -88,5 +89,29 @@ impl Latencies {
     /// The longest.
     pub(crate) fn max(&self) -> Duration {
         Duration::from_micros(self.0.max())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distribution_knows_its_middle_its_tail_and_its_end() {
+        let latencies = Latencies::of((1..=1_000).map(Duration::from_millis)).expect("a histogram");
+        let near = |figure: Duration, ms: u64| {
+            let wanted = Duration::from_millis(ms);
+            assert!(figure.abs_diff(wanted) <= wanted / 50, "{figure:?} is not {wanted:?}");
+        };
+        assert_eq!(latencies.count(), 1_000);
+        near(latencies.quantile(0.5), 500);
+        near(latencies.quantile(0.99), 990);
+        near(latencies.max(), 1_000);
+    }
+
+    #[test]
+    fn an_absurd_latency_is_no_panic() {
+        let latencies = Latencies::of([Duration::MAX, Duration::ZERO]).expect("a histogram");
+        assert_eq!(latencies.count(), 2);
     }
 }
