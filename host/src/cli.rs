@@ -38,15 +38,18 @@ struct Cli {
     command: Command,
 }
 
+/// Where help shows what every command takes.
+const EVERYWHERE: &str = "Options of every command";
+
 /// What every command takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Global {
     /// Data directory of the host that is meant [default: one per user, as ~/.local/share/hotswap]
-    #[arg(long, global = true, env = "HOST_DATA", value_name = "DIR")]
+    #[arg(long, global = true, env = "HOST_DATA", value_name = "DIR", help_heading = EVERYWHERE)]
     data: Option<PathBuf>,
 
     /// Words for people, or a document for programs
-    #[arg(long, global = true, value_enum, default_value_t)]
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = EVERYWHERE)]
     pub(crate) output: Output,
 }
 

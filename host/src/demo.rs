@@ -77,25 +77,13 @@ pub(crate) async fn run(args: Args, output: Output) -> anyhow::Result<ExitCode> 
         render::exported(folder, &exported, output)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let results = tokio::select! {
-        results = script::run(&args) => results?,
-        signal = interrupted() => {
-            render::interrupted(signal?);
+    let results = match script::run(&args).await? {
+        script::Ending::Done(results) => results,
+        script::Ending::Interrupted(how) => {
+            render::interrupted(how);
             return Ok(ExitCode::from(INTERRUPTED));
         }
     };
     render::results(&results, output)?;
     Ok(if results.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Waits for Ctrl-C, a kill or a closed terminal. Ends the demo by dropping its script, which ends the host's process.
-async fn interrupted() -> anyhow::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut int, mut term, mut hup) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
-    Ok(tokio::select! {
-        _ = int.recv() => "interrupted",
-        _ = term.recv() => "terminated",
-        _ = hup.recv() => "the terminal was closed",
-    })
 }

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use host_core::{
     id::{BatchSeq, Digest, Generation},
     release::StateFormat,
+    status::CheckpointStatus,
     time::UnixNanos,
 };
 use semver::Version;
@@ -74,6 +75,11 @@ impl Checkpoint {
     /// Its file's name.
     pub(crate) const fn name(&self) -> CheckpointName {
         CheckpointName { generation: self.generation, batches: self.batches, made: self.made }
+    }
+
+    /// For `host status`.
+    pub(crate) const fn status(&self) -> CheckpointStatus {
+        CheckpointStatus { at: self.made, batches: self.batches, state_bytes: self.state.len() as u64 }
     }
 
     /// The envelope and the body.

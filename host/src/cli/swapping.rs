@@ -1,7 +1,9 @@
 //! Waits for a swap and shows how it goes. Ctrl-C leaves it to the host.
 
+use anyhow::Context as _;
 use host_api::{Swapping, WhileWaiting};
 use host_core::{history::SwapReport, id::WorkloadName};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, Output, Trouble};
 use crate::render::{self, progress::Progress};
@@ -12,6 +14,8 @@ pub(crate) async fn wait(
     mut swapping: Swapping,
     output: Output,
 ) -> Result<Option<SwapReport>, Trouble> {
+    // One listener for all of the wait: a signal that comes between two items is not lost.
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals can't be listened to")?;
     let mut progress = Progress::new(output);
     let mut begun = false;
     loop {
@@ -23,8 +27,7 @@ pub(crate) async fn wait(
                 }
                 WhileWaiting::Report(report) => return Ok(Some(*report)),
             },
-            // A signal that can't be listened to ends the process by itself.
-            Ok(()) = tokio::signal::ctrl_c() => {
+            _ = interrupt.recv() => {
                 drop(progress);
                 render::detached(workload, begun, output);
                 return Ok(None);

@@ -10,7 +10,7 @@ use host_core::{
     id::WorkloadName,
     policy::{Preflight, SwapPolicy},
     request::{DeployRequest, RollbackRequest},
-    status::{HealthReport, HostStatus, VersionStatus},
+    status::{HealthReport, HostStatus, RunState, VersionStatus, WorkloadStatus},
 };
 use host_runtime::{EventStream, Host, HostError, PreparedId, artifact};
 
@@ -31,6 +31,20 @@ impl Service {
     /// The pre-flight's thresholds are the host's, not for whoever deploys to lower.
     fn policy(&self, policy: SwapPolicy) -> SwapPolicy {
         SwapPolicy { preflight: self.preflight, ..policy }
+    }
+
+    /// A refusal by a workload that does not run is of another kind: programs tell them apart.
+    async fn unless_it_runs(&self, workload: &WorkloadName, error: HostError) -> Failure {
+        let refused = matches!(error, HostError::Refused(_));
+        let mut failure = failure(error);
+        if refused {
+            let status = self.host.status().await;
+            let runs = |status: &WorkloadStatus| status.name == *workload && status.run_state == RunState::Running;
+            if !status.workloads.iter().any(runs) {
+                failure.kind = FailureKind::Stopped;
+            }
+        }
+        failure
     }
 
     fn deploy_request(&self, request: DeployRequest) -> DeployRequest {
@@ -75,7 +89,10 @@ impl Control for Service {
     }
 
     async fn verify(&self, workload: WorkloadName) -> Result<Vec<Check>, Failure> {
-        self.host.verify(&workload).await.map_err(failure)
+        match self.host.verify(&workload).await {
+            Ok(checks) => Ok(checks),
+            Err(error) => Err(self.unless_it_runs(&workload, error).await),
+        }
     }
 
     async fn rollback(&self, request: RollbackRequest, progress: ProgressSink) -> Result<SwapReport, Failure> {
@@ -110,7 +127,10 @@ impl Control for Service {
         payload: Bytes,
         timeout: Duration,
     ) -> Result<Bytes, Failure> {
-        self.host.call(&workload, &method, payload, timeout).await.map_err(failure)
+        match self.host.call(&workload, &method, payload, timeout).await {
+            Ok(reply) => Ok(reply),
+            Err(error) => Err(self.unless_it_runs(&workload, error).await),
+        }
     }
 
     async fn stop(&self, workload: WorkloadName) -> Result<SwapReport, Failure> {

@@ -55,9 +55,18 @@ pub(crate) struct Ledger {
     out_of_order: u64,
     wrong: u64,
     dropped: u64,
-    /// Each version that was put in place, in order, and when its first answer arrived.
-    timeline: Vec<(Expected, Option<Duration>)>,
+    /// Each version that was put in place, in order.
+    timeline: Vec<Place>,
     faults: Vec<String>,
+}
+
+/// A version's time in place.
+#[derive(Debug)]
+struct Place {
+    expected: Expected,
+    /// When its first answer arrived.
+    first: Option<Duration>,
+    answers: u64,
 }
 
 /// What became of all lines.
@@ -89,20 +98,37 @@ impl Tally {
 }
 
 impl Ledger {
-    /// From now on this version may answer.
-    pub(crate) fn expect(&mut self, expected: Expected) {
-        self.timeline.push((expected, None));
+    /// This version answers from the beginning.
+    pub(crate) fn begin(&mut self, first: Expected) {
+        self.put(first);
     }
 
-    /// The version announced last was not put in place after all.
-    pub(crate) fn withdraw(&mut self) {
-        // One that has answered must be remembered, or its answers would be forgotten too.
-        self.timeline.pop_if(|(_, first)| first.is_none());
+    /// A swap begins: from now on `target` may answer, and after it `back` once more, should the swap be rolled back.
+    pub(crate) fn swap_begins(&mut self, target: Expected, back: Expected) {
+        self.put(target);
+        self.put(back);
     }
 
-    /// When the version announced last gave its first answer.
-    pub(crate) fn first_answer_of_last(&self) -> Option<Duration> {
-        self.timeline.last().and_then(|(_, first)| *first)
+    /// The swap is over and `target` is in place, or it is not. When `target` first answered, if it did.
+    pub(crate) fn swap_ended(&mut self, target_runs: bool) -> Option<Duration> {
+        let length = self.timeline.len();
+        let first = self.timeline.get(length.saturating_sub(2)).and_then(|target| target.first);
+        let Some(back) = self.timeline.last() else { return first };
+        if back.answers == 0 && target_runs {
+            self.timeline.pop();
+        } else if first.is_none() {
+            // Nobody saw the target, so nobody saw what came back after it.
+            self.timeline.truncate(length.saturating_sub(2));
+        } else if target_runs {
+            let (answers, version) = (back.answers, back.expected.version.clone());
+            self.out_of_order += answers;
+            self.fault(format_args!("{version} answered {answers} lines after the version that took its place"));
+        }
+        first
+    }
+
+    fn put(&mut self, expected: Expected) {
+        self.timeline.push(Place { expected, first: None, answers: 0 });
     }
 
     /// Answers so far.
@@ -240,9 +266,8 @@ impl ConnectionCheck {
     /// The version must be the one of before, or one that was put in place since.
     fn version(&mut self, ledger: &mut Ledger, answer: Answer<'_>, at: Duration) {
         let (name, nth) = (self.name, self.answered);
-        let later =
-            ledger.timeline.iter().skip(self.place).position(|(expected, _)| expected.version == answer.version);
-        let Some(later) = later else {
+        let mut from_here = ledger.timeline.iter().skip(self.place);
+        let Some(later) = from_here.position(|place| place.expected.version == answer.version) else {
             ledger.out_of_order += 1;
             ledger.fault(format_args!("connection {name}, answer {nth}: version {} out of its time", answer.version));
             return;
@@ -251,8 +276,9 @@ impl ConnectionCheck {
             self.place += later;
             self.mine = 0;
         }
-        let Some((expected, first)) = ledger.timeline.get_mut(self.place) else { return };
+        let Some(Place { expected, first, answers }) = ledger.timeline.get_mut(self.place) else { return };
         first.get_or_insert(at);
+        *answers += 1;
         let wanted = expected.counts_mine.then_some(self.mine + 1);
         if answer.mine != wanted {
             ledger.out_of_order += 1;
@@ -273,7 +299,7 @@ mod tests {
     fn ledger() -> Ledger {
         let mut ledger = Ledger::default();
         for (version, counts_mine) in [("1.0.0", false), ("1.1.0", true), ("1.0.0", false)] {
-            ledger.expect(Expected { version: version.to_owned(), counts_mine });
+            ledger.put(Expected { version: version.to_owned(), counts_mine });
         }
         ledger
     }
@@ -358,14 +384,51 @@ mod tests {
         assert_eq!((tally.lost, tally.doubled, tally.out_of_order), (0, 2, 1), "{tally:?}");
     }
 
+    fn version(version: &str) -> Expected {
+        Expected { version: version.to_owned(), counts_mine: version == "1.1.0" }
+    }
+
+    /// One connection across one upgrade from 1.0.0 to 1.1.0 that gets these answers before its end is known, and these
+    /// after; how many were out of order.
+    fn out_of_order(target_runs: bool, before: &[&str], after: &[&str]) -> u64 {
+        let mut ledger = Ledger::default();
+        ledger.begin(version("1.0.0"));
+        ledger.swap_begins(version("1.1.0"), version("1.0.0"));
+        let mut check = ConnectionCheck::new(0);
+        let lines = (before.len() + after.len()) as u64;
+        let mut feed = |ledger: &mut Ledger, answers: &[&str]| {
+            for answer in answers {
+                check.bytes(ledger, format!("{answer}\n").as_bytes(), lines, Duration::from_secs(1));
+            }
+        };
+        feed(&mut ledger, before);
+        let first = ledger.swap_ended(target_runs);
+        assert_eq!(first.is_some(), before.iter().any(|answer| answer.starts_with("1.1.0")));
+        feed(&mut ledger, after);
+        let tally = ledger.tally([(lines, lines)]);
+        assert_eq!((tally.lost, tally.doubled, tally.wrong), (0, 0, 0), "{tally:?}");
+        tally.out_of_order
+    }
+
     #[test]
     fn an_old_version_that_answers_after_the_new_one_is_found() {
-        let mut ledger = Ledger::default();
-        ledger.expect(Expected { version: "1.0.0".to_owned(), counts_mine: false });
-        ledger.expect(Expected { version: "1.1.0".to_owned(), counts_mine: true });
-        let mut check = ConnectionCheck::new(0);
-        check.bytes(&mut ledger, b"1.1.0 1 1\n1.0.0 2\n", 2, Duration::ZERO);
-        assert_eq!(ledger.tally([(2, 2)]).out_of_order, 1, "{ledger:?}");
+        assert_eq!(out_of_order(true, &["1.0.0 1", "1.1.0 2 1"], &["1.1.0 3 2"]), 0);
+        assert_ne!(out_of_order(true, &["1.1.0 1 1", "1.0.0 2"], &[]), 0, "while the swap goes on");
+        assert_ne!(out_of_order(true, &["1.1.0 1 1", "1.0.0 2", "1.1.0 3 2"], &[]), 0, "once in between");
+        assert_ne!(out_of_order(true, &["1.1.0 1 1"], &["1.0.0 2"]), 0, "after its end");
+    }
+
+    #[test]
+    fn a_swap_may_be_rolled_back_once() {
+        assert_eq!(out_of_order(false, &["1.0.0 1", "1.1.0 2 1", "1.0.0 3"], &["1.0.0 4"]), 0);
+        assert_eq!(out_of_order(false, &["1.1.0 1 1"], &["1.0.0 2"]), 0);
+        assert_ne!(out_of_order(false, &["1.1.0 1 1", "1.0.0 2", "1.1.0 3 1"], &[]), 0);
+    }
+
+    #[test]
+    fn a_version_that_was_never_put_in_place_is_found() {
+        assert_eq!(out_of_order(false, &["1.0.0 1"], &["1.0.0 2"]), 0);
+        assert_ne!(out_of_order(false, &["1.0.0 1"], &["1.1.0 2 1"]), 0);
     }
 
     #[test]
@@ -403,16 +466,5 @@ mod tests {
         let tally = ledger.tally([(2, 1)]);
         assert_eq!((tally.dropped, tally.lost), (1, 1), "{tally:?}");
         assert!(tally.faults.iter().any(|fault| fault.contains("connection 3")), "{tally:?}");
-    }
-
-    #[test]
-    fn a_swap_that_did_not_happen_is_withdrawn() {
-        let mut ledger = Ledger::default();
-        ledger.expect(Expected { version: "1.0.0".to_owned(), counts_mine: false });
-        ledger.expect(Expected { version: "1.1.0".to_owned(), counts_mine: true });
-        ledger.withdraw();
-        let mut check = ConnectionCheck::new(0);
-        check.bytes(&mut ledger, b"1.1.0 1 1\n", 1, Duration::ZERO);
-        assert_eq!(ledger.tally([(1, 1)]).out_of_order, 1, "1.1.0 was never put in place");
     }
 }

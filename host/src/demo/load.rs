@@ -152,7 +152,7 @@ impl Load {
             finish: guard.disarm(),
             books: Mutex::default(),
         });
-        shared.books().ledger.expect(version);
+        shared.books().ledger.begin(version);
         for index in 0..connections {
             handle.spawn(connection::read(Arc::clone(&shared), index));
         }
@@ -172,19 +172,14 @@ impl Load {
         Duration::from_nanos(unix_nanos).saturating_sub(self.started_unix)
     }
 
-    /// From now on this version may answer.
-    pub(crate) fn expect(&self, version: Expected) {
-        self.shared.books().ledger.expect(version);
+    /// A swap begins: see [`Ledger::swap_begins`].
+    pub(crate) fn swap_begins(&self, target: Expected, back: Expected) {
+        self.shared.books().ledger.swap_begins(target, back);
     }
 
-    /// The version announced last was not put in place after all.
-    pub(crate) fn withdraw(&self) {
-        self.shared.books().ledger.withdraw();
-    }
-
-    /// When the version announced last gave its first answer.
-    pub(crate) fn first_answer_of_last(&self) -> Option<Duration> {
-        self.shared.books().ledger.first_answer_of_last()
+    /// It is over: see [`Ledger::swap_ended`].
+    pub(crate) fn swap_ended(&self, target_runs: bool) -> Option<Duration> {
+        self.shared.books().ledger.swap_ended(target_runs)
     }
 
     /// Every latency since the last call.

@@ -8,7 +8,7 @@ use semver::Version;
 
 use super::check::Expected;
 
-/// Ways to fail, in turn. Each leaves 1.0.0 running.
+/// Ways to fail, in turn. Each comes after a rollback and leaves 1.0.0 running, as which it answers itself.
 const FAULTS: [Fault; 7] = [
     Fault { guest: "code-change-traps", pause_limit: None },
     Fault { guest: "code-change-errors", pause_limit: None },
@@ -57,6 +57,17 @@ pub(crate) enum Wanted {
     Rollback,
     /// It fails, and what ran before runs on.
     Failure,
+}
+
+impl Step {
+    /// The version that has to run afterwards; none if it is the one that ran before.
+    pub(crate) const fn target(&self) -> Option<&Version> {
+        match (&self.ask, self.wanted) {
+            (_, Wanted::Failure) => None,
+            (Ask::Deploy { version, .. }, _) => Some(version),
+            (Ask::Rollback { to }, _) => Some(to),
+        }
+    }
 }
 
 /// The version that everything begins with and goes back to.

@@ -16,6 +16,7 @@ use host_core::{
     swap::Outcome,
 };
 use semver::Version;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     Args,
@@ -23,7 +24,7 @@ use super::{
     child::HostProcess,
     limits,
     load::Load,
-    plan::{self, AFTER, Ask, BEFORE, Step, Wanted},
+    plan::{self, Ask, BEFORE, Step, Wanted},
     progress::Progress,
     render::{grouped, length},
     results::{self, Connections, Results, SCHEMA_VERSION, SwapResult, micros},
@@ -48,30 +49,77 @@ const GLANCE: Duration = Duration::from_millis(200);
 /// Longest wait for the workload's own total.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 
+/// How the demo ended.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// It went through.
+    Done(Box<Results>),
+    /// Somebody ended it from outside.
+    Interrupted(&'static str),
+}
+
 /// Runs it all. The host's process ends with it, however it ends.
-pub(crate) async fn run(args: &Args) -> anyhow::Result<Results> {
+pub(crate) async fn run(args: &Args) -> anyhow::Result<Ending> {
     limits::raise_open_files(args.connections)?;
     let steps = plan::steps(args.swaps)?;
+    let mut interrupts = Interrupts::new()?;
     let progress = Progress::new();
     progress.say("starting a host in a temporary directory");
     let mut host = HostProcess::start()?;
-    match course(args, &steps, &progress, &mut host).await {
+    let results = tokio::select! {
+        results = course(args, &steps, &progress, &mut host) => results,
+        how = interrupts.next() => {
+            progress.now(|| format!("{how}: waiting for the host to end"));
+            // It has nothing worth keeping: if it does not end in good order it is killed.
+            let _ = host.stop().await;
+            return Ok(Ending::Interrupted(how));
+        }
+    };
+    match results {
         Ok(mut results) => {
+            progress.now(|| "waiting for the host to end".to_owned());
             if let Err(error) = host.stop().await {
                 results.problems.push(format!("{error:#}"));
                 results.passed = false;
             }
-            Ok(results)
+            Ok(Ending::Done(Box::new(results)))
         }
         Err(error) => {
             // A host that died explains the error better than the error does.
             let error = match host.check() {
                 Ok(()) => error,
-                Err(died) => died.context(format!("{error:#}")),
+                Err(died) => error.context(died.to_string()),
             };
             progress.say(&format!("the end of the host's log:\n{}\n", host.log_tail()));
-            drop(progress);
             Err(error)
+        }
+    }
+}
+
+/// Ctrl-C, a kill, a closed terminal.
+struct Interrupts {
+    int: Signal,
+    term: Signal,
+    hup: Signal,
+}
+
+impl Interrupts {
+    /// From here on none of them ends this process by itself: it has a child to end first.
+    fn new() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("waiting for signals");
+        Ok(Self {
+            int: on(SignalKind::interrupt())?,
+            term: on(SignalKind::terminate())?,
+            hup: on(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.int.recv() => "interrupted",
+            _ = self.term.recv() => "terminated",
+            _ = self.hup.recv() => "the terminal was closed",
         }
     }
 }
@@ -80,7 +128,8 @@ async fn course(args: &Args, steps: &[Step], progress: &Progress, host: &mut Hos
     let client = host.client().await?;
     let began = Instant::now();
     let workload: WorkloadName = WORKLOAD.parse()?;
-    let mut course = Course { client, workload, progress, policy: policy(args.probation), swaps: Vec::new() };
+    let mut course =
+        Course { client, workload, progress, policy: policy(args.probation), running: BEFORE, swaps: Vec::new() };
     let address = course.first_deploy(args).await?;
 
     let connections = usize::try_from(args.connections)?;
@@ -149,6 +198,8 @@ struct Course<'a> {
     workload: WorkloadName,
     progress: &'a Progress,
     policy: SwapPolicy,
+    /// The version that runs, as the host said last.
+    running: Version,
     swaps: Vec<SwapResult>,
 }
 
@@ -186,10 +237,11 @@ impl Course<'_> {
 
     /// One deploy or rollback under load.
     async fn swap(&mut self, load: &Load, number: usize, step: &Step) -> anyhow::Result<()> {
-        match step.wanted {
-            Wanted::Upgrade => load.expect(plan::expected(&AFTER)),
-            Wanted::Rollback => load.expect(plan::expected(&BEFORE)),
-            Wanted::Failure => {}
+        let before = self.running.clone();
+        // A target that runs already is no swap: nothing new may answer.
+        let target = step.target().filter(|target| **target != before);
+        if let Some(target) = target {
+            load.swap_begins(plan::expected(target), plan::expected(&before));
         }
         let asked = load.now();
         let asking = self.ask(step);
@@ -198,18 +250,13 @@ impl Course<'_> {
             never = self.glances(load, &step.what) => match never {},
         };
         let answered = load.now();
-        let as_wanted = as_wanted(step, &report);
-        if step.wanted != Wanted::Failure && !as_wanted {
-            load.withdraw();
-        }
+        let as_wanted = as_wanted(step, &before, &report);
+        self.running = report.as_ref().ok().and_then(|report| report.running.clone()).unwrap_or(before);
         self.watch(load, "settling", SETTLE).await;
-        let first_answer = match step.wanted {
-            Wanted::Failure => None,
-            Wanted::Upgrade | Wanted::Rollback => load.first_answer_of_last(),
-        };
+        let first_answer = target.and_then(|target| load.swap_ended(*target == self.running));
         let window = Window::around(load, asked, answered, first_answer, report.as_ref().ok());
-        let (before, during) = window.split(&load.take_samples())?;
-        let result = result(number, step, as_wanted, &report, &window, (&before).into(), (&during).into());
+        let (steady, during) = window.split(&load.take_samples())?;
+        let result = result(number, step, as_wanted, &report, &window, (&steady).into(), (&during).into());
         let pause = result.pause_us.map_or_else(String::new, |us| format!(", pause {}", length(us)));
         self.progress.say(&format!("swap {number}: {} — {}{pause}", step.what, result.outcome));
         self.swaps.push(result);
@@ -283,20 +330,15 @@ impl Course<'_> {
     }
 }
 
-/// Whether what came of a step is what had to.
-fn as_wanted(step: &Step, report: &Result<SwapReport, String>) -> bool {
+/// Whether what came of a step is what had to. `before` is the version that ran before it.
+fn as_wanted(step: &Step, before: &Version, report: &Result<SwapReport, String>) -> bool {
     let Ok(report) = report else { return step.wanted == Wanted::Failure };
-    let running = |version: &Version| report.running.as_ref() == Some(version);
     let failed = matches!(
         report.verdict,
         Verdict::Refused { .. } | Verdict::Swap { outcome: Outcome::Aborted { .. } | Outcome::RolledBack { .. } }
     );
-    match step.wanted {
-        Wanted::Upgrade => !failed && running(&AFTER),
-        Wanted::Rollback => !failed && running(&BEFORE),
-        // Failures come after a rollback: this is what ran.
-        Wanted::Failure => failed && running(&BEFORE),
-    }
+    let target = step.target();
+    failed == target.is_none() && report.running.as_ref() == Some(target.unwrap_or(before))
 }
 
 fn result(

@@ -9,10 +9,11 @@ use host_core::{
     status::HostStatus,
     swap::{Outcome, PhaseName, PhaseTime, RollbackWay},
 };
+use semver::Version;
 
 use super::{
     lists::fields,
-    units::{bytes, length},
+    units::{bytes, counted, length},
 };
 
 /// What a deploy, rollback or operation did.
@@ -41,19 +42,21 @@ pub(super) fn plan(report: &SwapReport) -> String {
     text
 }
 
-/// How a rehearsal went, and whether the pause would fit.
+/// How a rehearsal went, and whether the pause would fit. Of one that failed, as far as it came.
 pub(super) fn rehearsal(report: &SwapReport, pause_limit: Duration) -> String {
-    if !matches!(report.verdict, Verdict::Rehearsed) {
-        return self::report(report);
+    if matches!(report.verdict, Verdict::Nothing) {
+        return nothing(report);
     }
-    let from = report.from.as_ref().map_or_else(String::new, |from| format!("{from} → "));
-    let mut text = format!("✓ {} {from}{} would work, on a copy of the live state\n", report.workload, report.to);
+    let (what, _) = step(report);
+    let mut text = match report.verdict.why() {
+        None => format!("✓ {what} would work, on a copy of the live state\n"),
+        Some(why) => format!("✗ {what} would not work: {why}\n"),
+    };
     let mut rows = report.swap_plan().map(planned).unwrap_or_default();
-    let times = report.steps.iter().map(|step| (step.name.as_str(), step.took));
-    let times = times.chain(report.phases.iter().map(|phase| (phase.phase.as_str(), phase.took)));
-    let times: Vec<String> = times.map(|(name, took)| format!("{name:<12} {:>8}", length(took))).collect();
-    if !times.is_empty() {
-        rows.push(("time", times.join("\n")));
+    if !report.steps.is_empty() {
+        let steps: Vec<String> =
+            report.steps.iter().map(|step| format!("{:<12} {:>8}", step.name, length(step.took))).collect();
+        rows.push(("time", steps.join("\n")));
     }
     if let Some(state) = &report.state {
         rows.push(("state", carried(state)));
@@ -61,22 +64,26 @@ pub(super) fn rehearsal(report: &SwapReport, pause_limit: Duration) -> String {
             rows.push(("guest memory", format!("{} at most", bytes(peak))));
         }
     }
-    let pause = rehearsed_pause(report);
-    let fits = if pause <= pause_limit { "fits" } else { "does NOT fit: raise --timeout" };
-    rows.push(("pause", format!("about {} of at most {}: {fits}", length(pause), length(pause_limit))));
+    if !report.phases.is_empty() {
+        let pause = rehearsed_pause(report);
+        let fits = if pause <= pause_limit { "fits" } else { "does NOT fit" };
+        rows.push(("in the pause", phases(&report.phases)));
+        rows.push(("pause", format!("about {} of at most {}: {fits}", length(pause), length(pause_limit))));
+    }
     rows.extend(checks(&report.checks));
     rows.extend(notes(report));
     text.push_str(&fields(&rows));
+    text.push_str("nothing was changed; ");
     text.push_str(&still(report));
     text
 }
 
-/// How long the pause of a rehearsed swap would have been.
+/// How long the pause of a rehearsed swap would have been, the wait for a batch to end included.
 pub(super) fn rehearsed_pause(report: &SwapReport) -> Duration {
     let paused = |phase: &&PhaseTime| {
         matches!(phase.phase, PhaseName::Quiesce | PhaseName::Snapshot | PhaseName::CodeChange | PhaseName::Switch)
     };
-    report.pause.unwrap_or_else(|| report.phases.iter().filter(paused).map(|phase| phase.took).sum())
+    report.phases.iter().filter(paused).map(|phase| phase.took).sum()
 }
 
 /// What taking the last checkpoint's state will cost, before it is done.
@@ -85,34 +92,41 @@ pub(super) fn cost_of_checkpoint(workload: &WorkloadName, status: &HostStatus) -
         return format!("note: {workload} is not there yet, so there is no checkpoint to take the state from");
     };
     match &status.checkpoint {
-        Some(checkpoint) => format!(
-            "note: the state is taken from the checkpoint after batch {}; {workload} is at batch {}, and what the {} \
-             batches since did to its state is lost",
-            checkpoint.batches,
-            status.batches,
-            status.batches.0.saturating_sub(checkpoint.batches.0)
-        ),
+        Some(checkpoint) => {
+            let since = status.batches.0.saturating_sub(checkpoint.batches.0);
+            format!(
+                "note: the state is taken from the checkpoint after batch {}; what {} since did to it is lost",
+                checkpoint.batches,
+                counted(since, "batch", "batches")
+            )
+        }
         None => format!("note: {workload} has no checkpoint to take the state from"),
     }
 }
 
-/// The first line.
-fn headline(report: &SwapReport) -> String {
+/// What was to be done, and the version wanted.
+fn step(report: &SwapReport) -> (String, &Version) {
     let SwapReport { workload, to, .. } = report;
     let step = match &report.from {
         Some(from) if from != to => format!("{workload} {from} → {to}"),
         _ => format!("{workload} {to}"),
     };
+    (step, to)
+}
+
+/// The first line.
+fn headline(report: &SwapReport) -> String {
+    let ((step, to), workload) = (step(report), &report.workload);
     match &report.verdict {
         Verdict::Nothing => nothing(report),
         Verdict::Refused { why } => format!("✗ {step} was refused: {why}\n"),
         Verdict::Started => format!("✓ {workload} {to} runs\n"),
         Verdict::Rehearsed => format!("✓ {step} would work\n"),
-        Verdict::Done => match (&report.running, report.kind) {
-            (None, _) => format!("✓ {workload}: done; it does not run\n"),
-            (Some(running), SwapKind::Operation) => format!("✓ {workload}: done; {running} runs\n"),
-            (Some(_), _) => format!("✓ {step}: done\n"),
-        },
+        // An operation's notes say what was done.
+        Verdict::Done if report.kind == SwapKind::Operation && !report.notes.is_empty() => {
+            format!("✓ {workload}: {}\n", report.notes.join("; "))
+        }
+        Verdict::Done => format!("✓ {step}: done\n"),
         Verdict::Swap { outcome } => match outcome {
             Outcome::Permanent => format!("✓ {step}: swapped\n"),
             Outcome::Aborted { why } => format!("✗ {step} was aborted: {why}\n"),
@@ -188,7 +202,9 @@ fn figures(report: &SwapReport) -> Vec<(&'static str, String)> {
         rows.push(("lost", lost(cost)));
     }
     rows.extend(checks(&report.checks));
-    rows.extend(notes(report));
+    if report.kind != SwapKind::Operation {
+        rows.extend(notes(report));
+    }
     if report.id.0 != 0 {
         rows.push(("swap", format!("{}, generation {}", report.id, report.generation)));
     }
@@ -214,9 +230,9 @@ fn carried(state: &StateCarried) -> String {
 /// What was lost.
 pub(super) fn lost(cost: &Cost) -> String {
     format!(
-        "what {} events in {} batches did to the state (checkpoint {} old): {}",
-        cost.events,
-        cost.batches,
+        "what {} in {} did to the state (checkpoint {} old): {}",
+        counted(cost.events, "event", "events"),
+        counted(cost.batches, "batch", "batches"),
         length(cost.checkpoint_age),
         cost.why
     )
@@ -263,6 +279,8 @@ fn planned(plan: &SwapPlan) -> Vec<(&'static str, String)> {
 
 #[cfg(test)]
 mod tests {
+    use host_core::id::SwapId;
+
     use super::*;
     use crate::render::examples;
 
@@ -330,7 +348,7 @@ mod tests {
             "without loss",
             "tcp://127.0.0.1:7001 opens",
             "compile",
-            "code-change   90.0 µs",
+            "code-change 90.0 µs · switch",
             "1.5 KiB in schema 1, 2.0 KiB as",
             "3.0 MiB at most",
             "about 180 µs of at most 5.00 s: fits",
@@ -338,7 +356,28 @@ mod tests {
         ] {
             assert!(text.contains(wanted), "`{wanted}` is missing:\n{text}");
         }
-        assert!(rehearsal(&rehearsed, Duration::from_micros(100)).contains("does NOT fit"));
+        let why = "the pause would take longer".to_owned();
+        let refused = SwapReport { verdict: Verdict::Refused { why }, ..rehearsed };
+        let text = rehearsal(&refused, Duration::from_micros(100));
+        assert!(text.contains("✗ counter 1.0.0 → 1.1.0 would not work: the pause would take longer"), "{text}");
+        assert!(text.contains("does NOT fit") && text.contains("3.0 MiB at most"), "{text}");
+    }
+
+    #[test]
+    fn an_operation_says_what_was_done() {
+        let notes = vec!["stopped; its state is kept".to_owned()];
+        let stopped = SwapReport {
+            id: SwapId(0),
+            verdict: Verdict::Done,
+            notes,
+            ..SwapReport::blank(
+                "counter".parse().expect("a name"),
+                examples::report().to,
+                examples::report().digest,
+                examples::report().began,
+            )
+        };
+        assert_eq!(report(&stopped), "✓ counter: stopped; its state is kept\n");
     }
 
     #[test]
@@ -350,6 +389,6 @@ mod tests {
     #[test]
     fn the_cost_of_a_checkpoint_is_told_before() {
         let text = cost_of_checkpoint(&"counter".parse().expect("a name"), &examples::host_status());
-        assert!(text.contains("after batch 300") && text.contains("the 50 batches since"), "{text}");
+        assert!(text.contains("after batch 300; what 50 batches since did"), "{text}");
     }
 }

@@ -24,6 +24,11 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// How many of them.
+pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// A length of time, three digits of it.
 pub(super) fn length(duration: Duration) -> String {
     let ns = duration.as_nanos();

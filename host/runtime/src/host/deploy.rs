@@ -277,6 +277,7 @@ impl Inner {
             calls: Vec::new(),
             connections: Vec::new(),
         };
+        let written = checkpoint.status();
         driver.report.state = Some(StateCarried {
             format: checkpoint.format,
             bytes: checkpoint.state.len() as u64,
@@ -305,6 +306,7 @@ impl Inner {
             timers: Vec::new(),
             batches: BatchSeq(0),
             events: 0,
+            checkpoint: written,
             active: None,
         };
         let workload = match self.spawn(driver.slot, beginning, bound) {
@@ -359,7 +361,7 @@ impl Inner {
             predecessor: beginning.predecessor.clone(),
             run_state: RunState::Running,
             restarts: 0,
-            checkpoint: None,
+            checkpoint: Some(beginning.checkpoint),
             swap: beginning.active.as_ref().and_then(Active::live),
             warnings: Default::default(),
         }));

@@ -117,6 +117,7 @@ impl Inner {
             timers: checkpoint.timers.clone(),
             batches: checkpoint.batches,
             events: checkpoint.events,
+            checkpoint: checkpoint.status(),
             active,
         };
         let workload = self.spawn(slot, beginning, bound).map_err(|error| describe(&error))?;

@@ -9,7 +9,7 @@ use host_core::{
     history::SwapReport,
     id::{BatchSeq, Generation, WorkloadName},
     release::Revision,
-    status::{HealthReport, HealthStatus, RunState},
+    status::{CheckpointStatus, HealthReport, HealthStatus, RunState},
     time::{Moment, UnixNanos},
 };
 use tokio::{
@@ -63,6 +63,8 @@ pub(crate) struct Beginning {
     pub(crate) timers: Vec<(u64, UnixNanos)>,
     pub(crate) batches: BatchSeq,
     pub(crate) events: u64,
+    /// What it began from, on disk.
+    pub(crate) checkpoint: CheckpointStatus,
     /// A swap whose probation goes on.
     pub(crate) active: Option<Active>,
 }

@@ -140,10 +140,8 @@ impl Desk {
         let began = Instant::now();
         match self.files.write(checkpoint, self.pinned.as_ref()) {
             Ok(name) => {
-                let state_bytes = checkpoint.state.len() as u64;
-                self.metrics.checkpoint_written(state_bytes, began.elapsed());
-                let status = CheckpointStatus { at: checkpoint.made, batches: checkpoint.batches, state_bytes };
-                Ok((status, name))
+                self.metrics.checkpoint_written(checkpoint.state.len() as u64, began.elapsed());
+                Ok((checkpoint.status(), name))
             }
             Err(error) => {
                 self.metrics.checkpoint_failed();

@@ -1,0 +1,330 @@
+//! A host process of its own for each test, the command line to talk to it, and clients that check every answer.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use example_workloads::{example, fault};
+use serde_json::Value;
+
+/// Longest wait for anything: a wait that reaches it is a failed test, never a pass.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A host process with a data directory of its own. Killed when it is dropped.
+pub(crate) struct Host {
+    folder: tempfile::TempDir,
+    child: Option<Child>,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+/// What a command of the binary came to.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Host {
+    /// A running host.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[], &[])
+    }
+
+    /// A running host with these arguments to `run` and this environment.
+    pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut host = Self::unstarted();
+        host.arguments = arguments.iter().map(ToString::to_string).collect();
+        host.environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        host.run();
+        host
+    }
+
+    /// A data directory without a host.
+    pub(crate) fn unstarted() -> Self {
+        let folder = tempfile::Builder::new().prefix("hotswap-test-").tempdir().unwrap();
+        Self { folder, child: None, arguments: Vec::new(), environment: Vec::new() }
+    }
+
+    /// Starts the process and waits until it answers.
+    pub(crate) fn run(&mut self) {
+        assert!(self.child.is_none(), "it runs");
+        let mut command = self.command(&["run"]);
+        command.args(&self.arguments);
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        self.child = Some(command.spawn().unwrap());
+        self.eventually("the host answers", || self.cli(&["status"]).code == 0);
+    }
+
+    /// Like `run`, with another environment from now on.
+    pub(crate) fn run_with(&mut self, environment: &[(&str, &str)]) {
+        self.environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        self.run();
+    }
+
+    /// The binary with this host's data directory, not started yet.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_host"));
+        command.args(arguments).env("HOST_DATA", self.data()).env_remove("RUST_BACKTRACE");
+        command
+    }
+
+    /// Runs a command of the binary to its end.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Done {
+        Done::of(self.command(arguments).stdin(Stdio::null()).output().unwrap())
+    }
+
+    /// Runs a command that must succeed, and reads its JSON.
+    #[track_caller]
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        let done = self.cli(&[arguments, &["--output", "json"]].concat());
+        assert_eq!(done.code, 0, "{arguments:?}: {done:?}\n{}", self.log());
+        done.json()
+    }
+
+    /// Deploys, whatever comes of it. Probation is 0 unless the arguments say otherwise.
+    pub(crate) fn deploy(&self, component: &Path, version: &str, arguments: &[&str]) -> Done {
+        let file = component.to_str().unwrap();
+        let mut all = vec!["deploy", file, "--version", version, "--output", "json"];
+        if !arguments.contains(&"--name") {
+            all.extend(["--name", "counter"]);
+        }
+        if !arguments.contains(&"--probation") && !arguments.contains(&"--dry-run") {
+            all.extend(["--probation", "0s"]);
+        }
+        all.extend(arguments);
+        self.cli(&all)
+    }
+
+    /// A host with counter 1.0.0 on it.
+    pub(crate) fn with_counter() -> Self {
+        let host = Self::start();
+        host.start_counter();
+        host
+    }
+
+    /// Deploys counter 1.0.0 on a port of the system's choice.
+    #[track_caller]
+    pub(crate) fn start_counter(&self) {
+        let done = self.deploy(&self.counter("1.0.0"), "1.0.0", &["--listen", "tcp://127.0.0.1:0"]);
+        assert_eq!(done.code, 0, "{done:?}\n{}", self.log());
+    }
+
+    /// The file of an example.
+    pub(crate) fn counter(&self, version: &str) -> PathBuf {
+        let example = example("counter", version).unwrap();
+        self.file(example.file_name, example.component)
+    }
+
+    /// The file of a fault.
+    pub(crate) fn fault(&self, name: &str) -> PathBuf {
+        let fault = fault(name).unwrap_or_else(|| panic!("no fault is named {name}"));
+        self.file(fault.file_name, fault.component)
+    }
+
+    /// A file beside the data directory.
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// The status of one workload.
+    #[track_caller]
+    pub(crate) fn workload(&self, name: &str) -> Value {
+        let status = self.json(&["status", name]);
+        status["workload"].clone()
+    }
+
+    /// Where the counter listens.
+    #[track_caller]
+    pub(crate) fn address(&self) -> SocketAddr {
+        let workload = self.workload("counter");
+        let listener = workload["listeners"][0].as_str().unwrap_or_else(|| panic!("{workload}"));
+        listener.strip_prefix("tcp://").unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.address())
+    }
+
+    /// The newest history entry.
+    #[track_caller]
+    pub(crate) fn newest_report(&self) -> Value {
+        self.json(&["history", "counter", "--limit", "1"])["reports"][0].clone()
+    }
+
+    /// Ends the process as `kill` does.
+    pub(crate) fn terminate(&mut self) -> i32 {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Ends the process as a power failure does.
+    pub(crate) fn kill(&mut self) {
+        self.signal("KILL");
+        self.wait();
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the process to end.
+    pub(crate) fn wait(&mut self) -> i32 {
+        let mut child = self.child.take().expect("it runs");
+        let began = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            if began.elapsed() > PATIENCE {
+                child.kill().unwrap();
+                panic!("the host did not end\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Polls until something holds; fails the test when it never does.
+    #[track_caller]
+    pub(crate) fn eventually(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !holds() {
+            assert!(began.elapsed() < PATIENCE, "never: {what}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("host.log")
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+impl Done {
+    pub(crate) fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        let document: Value = serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"));
+        assert_eq!(document["schema_version"], 1, "{self:?}");
+        document
+    }
+}
+
+/// A client that speaks lines.
+pub(crate) struct Client {
+    reader: BufReader<TcpStream>,
+}
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self { reader: BufReader::new(stream) }
+    }
+
+    pub(crate) fn send(&mut self, text: &str) {
+        self.reader.get_mut().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The next line, without its end. Empty at the end of the stream.
+    #[track_caller]
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    #[track_caller]
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        self.send(&format!("{line}\n"));
+        self.line()
+    }
+
+    /// Everything up to the end of the stream.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        drop(self.reader.read_to_end(&mut rest));
+        rest
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        self.reader.get_ref()
+    }
+}
+
+/// Clients that send `incr` all the time until they are told to stop, and then know whether anything was lost.
+pub(crate) struct Traffic {
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    clients: Vec<JoinHandle<Vec<u64>>>,
+    before: u64,
+}
+
+impl Traffic {
+    /// Starts clients on their own threads. `before` is the total they begin from.
+    pub(crate) fn start(address: SocketAddr, clients: usize, before: u64) -> Self {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let spawn = |_| {
+            let (stop, mut client) = (stop.clone(), Client::connect(address));
+            std::thread::spawn(move || {
+                let mut totals = Vec::new();
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let answer = client.ask("incr");
+                    let total = answer.split(' ').nth(1).and_then(|total| total.parse().ok());
+                    totals.push(total.unwrap_or_else(|| panic!("an answer that is none: `{answer}`")));
+                }
+                totals
+            })
+        };
+        let clients = (0..clients).map(spawn).collect();
+        Self { stop, clients, before }
+    }
+
+    /// Stops them and checks that each total was given exactly once: nothing was lost, doubled or dropped.
+    /// Gives the total now.
+    #[track_caller]
+    pub(crate) fn stop(self) -> u64 {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let mut all = Vec::new();
+        for client in self.clients {
+            let totals = client.join().expect("a client lost its connection or got a wrong answer");
+            assert!(totals.is_sorted(), "a client saw totals out of order");
+            all.extend(totals);
+        }
+        all.sort_unstable();
+        let expected: Vec<_> = (self.before + 1..=self.before + all.len() as u64).collect();
+        assert_eq!(all, expected, "totals were lost or doubled");
+        self.before + all.len() as u64
+    }
+}
