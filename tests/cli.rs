@@ -1,0 +1,1 @@
+//! The command line over a real host: each verb, both outputs, every exit code.

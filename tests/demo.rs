@@ -1,0 +1,1 @@
+//! `host demo` as a person runs it.

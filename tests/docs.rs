@@ -1,0 +1,1 @@
+//! Every command of the README and of docs/GETTING-STARTED.md, run word for word.

@@ -1,0 +1,1 @@
+//! docs/FEATURES.md is true: what it names is there.

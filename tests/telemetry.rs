@@ -1,0 +1,1 @@
+//! What a host process tells collectors and scrapers.
