@@ -12,6 +12,7 @@ use std::{
     fs, io,
     io::Write as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -59,7 +60,7 @@ pub(crate) struct Checkpoint {
     pub(crate) timers: Vec<(u64, UnixNanos)>,
     /// Calls that wait for a reply.
     pub(crate) calls: Vec<u64>,
-    /// Connections the state may know.
+    /// Connections the state may know, in no order.
     pub(crate) connections: Vec<ConnectionRecord>,
 }
 
@@ -67,8 +68,25 @@ pub(crate) struct Checkpoint {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ConnectionRecord {
     pub(crate) id: u64,
-    pub(crate) listener: String,
-    pub(crate) peer: String,
+    #[serde(with = "shared")]
+    pub(crate) listener: Arc<str>,
+    #[serde(with = "shared")]
+    pub(crate) peer: Arc<str>,
+}
+
+/// Text that is shared in memory and plain on disk.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+        String::deserialize(deserializer).map(Arc::from)
+    }
 }
 
 impl Checkpoint {

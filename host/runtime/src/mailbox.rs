@@ -135,8 +135,8 @@ impl Mailbox {
         }
     }
 
-    /// Moves up to `events` items and about `bytes` bytes into `batch`, in order.
-    pub(crate) fn take(&self, batch: &mut Vec<Item>, events: usize, bytes: usize) {
+    /// Moves up to `events` items and about `bytes` bytes into `batch`, in order. Items and bytes that still wait.
+    pub(crate) fn take(&self, batch: &mut Vec<Item>, events: usize, bytes: usize) -> (usize, usize) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken = 0;
         while batch.len() < events && taken < bytes {
@@ -144,6 +144,7 @@ impl Mailbox {
             taken += item.bytes();
             batch.push(item);
         }
+        let waiting = queue.len();
         drop(queue);
         let before = self.bytes.fetch_sub(taken, Ordering::Relaxed);
         // Woken at half, not at the brim: otherwise every chunk would wake everybody.
@@ -151,6 +152,7 @@ impl Mailbox {
         if before >= half && before - taken < half {
             self.drained.notify_waiters();
         }
+        (waiting, before.saturating_sub(taken))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -186,7 +188,8 @@ mod tests {
         let mut taken = Vec::new();
         while !mailbox.is_empty() {
             tokio::task::yield_now().await;
-            mailbox.take(&mut taken, taken.len() + 3, 1 << 20);
+            let three_more = taken.len() + 3;
+            mailbox.take(&mut taken, three_more, 1 << 20);
         }
         waiting.await.unwrap();
         let ids: Vec<_> = taken.iter().map(|item| if let Item::Received(id, _) = item { id.0 } else { 99 }).collect();

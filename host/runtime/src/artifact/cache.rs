@@ -83,6 +83,11 @@ impl Cache {
         }
     }
 
+    /// Whether there is an entry, trusted or not.
+    pub(super) fn contains(&self, component: Digest) -> bool {
+        self.directory.exists(self.name(component))
+    }
+
     /// Keeps the code of a component. What can't be kept is compiled again next time.
     pub(super) fn store(&self, component: Digest, code: &Component) {
         if let Err(error) = self.try_store(component, code) {

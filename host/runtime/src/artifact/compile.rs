@@ -164,6 +164,12 @@ impl Compiler {
         self.compile(read.map_err(|_| CompileError::Ended)??).await
     }
 
+    /// Whether the code of a component is in memory or on disk, so that loading it will most likely not compile.
+    #[must_use]
+    pub fn is_kept(&self, digest: Digest) -> bool {
+        self.kept().contains_key(&digest) || self.0.cache.as_ref().is_some_and(|cache| cache.contains(digest))
+    }
+
     /// The code of a component: from memory, from disk, or compiled now.
     ///
     /// # Errors

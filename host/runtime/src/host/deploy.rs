@@ -354,7 +354,7 @@ impl Inner {
         let mailbox = Arc::new(Mailbox::new(self.config.net.mailbox_bytes));
         let files = CheckpointFiles::open(checkpoint_folder(&self.config.data, &name))?;
         let pinned = beginning.active.as_ref().and_then(|active| active.handed.as_ref()).map(|handed| handed.name());
-        let (scribe, done) = Scribe::spawn(self.ledger.clone(), files.clone(), metrics.clone(), pinned);
+        let (scribe, done) = Scribe::spawn(name.clone(), self.ledger.clone(), files.clone(), metrics.clone(), pinned);
         let shared = Arc::new(Shared::new(Live {
             revision: beginning.body.revision.clone(),
             generation: beginning.generation,
@@ -422,9 +422,12 @@ impl Inner {
         report.ended = self.clock.unix();
         self.metrics.workload(&report.workload).swap_ended(&report);
         span.end(&report);
-        let event = format!("swap.{}", report.verdict.as_str());
-        let message = report.verdict.why().unwrap_or("nothing to explain").to_owned();
-        self.events.tell(&event, Some(&report.workload), Some(report.id), message);
+        // A first start has told its own event: it is the workload's, not a swap's.
+        if report.verdict != Verdict::Started {
+            let event = format!("swap.{}", report.verdict.as_str());
+            let message = report.verdict.why().map_or_else(|| format!("{} runs already", report.to), str::to_owned);
+            self.events.tell(&event, Some(&report.workload), Some(report.id), message);
+        }
         let kept = report.clone();
         self.ledger.run(move |ledger| ledger.append(&kept)).await?;
         Ok(report)

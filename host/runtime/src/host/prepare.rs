@@ -80,13 +80,14 @@ impl Inner {
     ) -> Result<Result<PreparedRelease, String>, HostError> {
         steps.begin("compile");
         let began = self.clock.moment();
+        let source = if self.compiler.is_kept(artifact.digest) { CodeSource::Cache } else { CodeSource::Compiled };
         let span = compile_span(&request.workload, &artifact.digest);
         let compiled = tracing::Instrument::instrument(self.compiler.load(&self.store, artifact.digest), span).await;
         let component = match compiled {
             Ok(component) => component,
             Err(error) => return Ok(Err(describe(&error))),
         };
-        self.metrics.workload(&request.workload).code_ready(CodeSource::Compiled, self.clock.moment().since(began));
+        self.metrics.workload(&request.workload).code_ready(source, self.clock.moment().since(began));
         steps.begin("describe");
         let description = match self.compiler.describe(&component).await {
             Ok(description) => description,
@@ -194,16 +195,22 @@ impl Inner {
         let mut report = SwapReport::blank(request.workload.clone(), request.version.clone(), artifact.digest, began);
         report.kind = kind;
         self.fill_running(slot, &mut report);
-        report.from = report.running.clone();
+        report.from = current(slot).map(|(revision, _)| revision.release.version);
         report
     }
 
     /// What runs now.
     pub(super) fn fill_running(&self, slot: &Slot, report: &mut SwapReport) {
-        if let Some(workload) = slot.running() {
-            let live = workload.shared.live();
-            report.generation = live.generation;
-            report.running = (live.run_state == RunState::Running).then(|| live.revision.release.version.clone());
+        match slot.place() {
+            Place::Running(workload) => {
+                let live = workload.shared.live();
+                report.generation = live.generation;
+                report.running = (live.run_state == RunState::Running).then(|| live.revision.release.version.clone());
+            }
+            Place::Empty { entry, .. } => {
+                report.generation = entry.map_or(report.generation, |entry| entry.generation);
+                report.running = None;
+            }
         }
     }
 }

@@ -12,14 +12,14 @@ use host_core::{
 
 use super::{Inner, Place, Slot, deploy::checkpoint_folder, describe};
 use crate::{
-    bindings::types::{CloseReason, Closed, Event, Loss, Start},
+    bindings::types::{CloseReason, Event, Loss, Start},
     checkpoint::{Checkpoint, CheckpointFiles},
     engine::Purpose,
     error::{HostError, StartError},
     instance::Instance,
     ledger::{Desired, Entry, ProbationRecord},
     net::listener::Bound,
-    workload::{Active, Body, Old, actor::Beginning},
+    workload::{Active, Body, Old, actor::Beginning, connections::Connections},
 };
 
 /// A release on probation that saw this many starts of its host may be what kills it.
@@ -97,11 +97,8 @@ impl Inner {
         let bound = bind_all(&recovered.body.revision)?;
         let Recovered { mut entry, body, instance, checkpoint, start, how, old } = recovered;
         let mut front = vec![Event::Started(start)];
-        let closed = |record: &crate::checkpoint::ConnectionRecord| Closed {
-            connection: record.id,
-            reason: CloseReason::HostRestarted,
-        };
-        front.extend(checkpoint.connections.iter().map(|record| Event::Closed(closed(record))));
+        // With an empty table every connection that the state knows is gone.
+        front.extend(Connections::default().reconcile(&checkpoint.connections, CloseReason::HostRestarted));
         let active = self.active_again(&entry, old).await;
         // From now on until it is stopped cleanly, a death is a crash.
         (entry.clean, entry.desired) = (false, Desired::Running);

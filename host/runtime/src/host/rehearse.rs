@@ -118,7 +118,6 @@ impl Inner {
         if pause + longest_batch > limit {
             return Err(format!("the pause would take {:?}, more than {limit:?} (--timeout)", pause + longest_batch));
         }
-        report.notes.push(format!("the pause fits into {limit:?} (--timeout)"));
         steps.begin("check");
         self.check_round_trip(release, &mut candidate, report).await
     }

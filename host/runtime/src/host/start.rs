@@ -45,7 +45,7 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartError> {
     let capacity = capacity();
     metrics.set_connection_capacity(capacity);
     let inner = Inner {
-        nursery: Nursery { engine, limits: config.limits.clone(), clock: clock.clone() },
+        nursery: Nursery { engine, limits: config.limits, clock: clock.clone() },
         started: clock.moment(),
         ids: Arc::new(Ids::new(boot)),
         events: EventBus::new(clock.clone(), boot),

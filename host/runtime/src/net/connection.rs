@@ -32,7 +32,7 @@ const CHUNK_BYTES: usize = 16 * 1024;
 /// Slices given to one write.
 const SLICES: usize = 64;
 /// How long a closing connection waits for its client to take what was sent, and to close in turn.
-const LINGER: Duration = Duration::from_secs(5);
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A client's connection. See the module.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     /// The listener that accepted it, as configured.
     pub(crate) listener: Arc<str>,
-    pub(crate) peer: String,
+    pub(crate) peer: Arc<str>,
     stream: TcpStream,
     outbox: Mutex<Outbox>,
     outbox_limit_bytes: usize,
@@ -70,7 +70,7 @@ impl Connection {
     pub(crate) fn new(
         id: ConnectionId,
         listener: Arc<str>,
-        peer: String,
+        peer: Arc<str>,
         stream: TcpStream,
         outbox_limit_bytes: usize,
         metrics: Arc<WorkloadMetrics>,
@@ -124,7 +124,7 @@ impl Connection {
         }
         self.metrics.connection_closed(reason.into());
         if !matches!(reason, CloseReason::TooSlow | CloseReason::Error) {
-            self.linger().await;
+            self.linger(&mailbox).await;
         }
     }
 
@@ -227,7 +227,7 @@ impl Connection {
 
     /// Waits for the client to take the last bytes: closing a socket with unread input resets it, and the reset would
     /// overtake what was sent.
-    async fn linger(&self) {
+    async fn linger(&self, mailbox: &Mailbox) {
         if SockRef::from(&self.stream).shutdown(Shutdown::Write).is_err() {
             return;
         }
@@ -241,8 +241,9 @@ impl Connection {
                 }
             }
         };
-        // A client that neither reads nor closes is left to the kernel.
-        drop(timeout(LINGER, drained).await);
+        // A client that neither reads nor closes is left to the kernel; at the end of the host nobody is waited for.
+        let patience = if mailbox.input_closed() { Duration::ZERO } else { LINGER };
+        drop(timeout(patience, drained).await);
     }
 }
 

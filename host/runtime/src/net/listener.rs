@@ -120,7 +120,7 @@ fn receive(stream: TcpStream, peer: SocketAddr, name: &Arc<str>, reception: &Rec
     drop(stream.set_nodelay(true));
     let id = reception.ids.connection();
     let (limit, metrics) = (reception.limits.outbox_bytes, reception.metrics.clone());
-    let connection = Arc::new(Connection::new(id, name.clone(), peer.to_string(), stream, limit, metrics));
+    let connection = Arc::new(Connection::new(id, name.clone(), peer.to_string().into(), stream, limit, metrics));
     let (mailbox, capacity) = (reception.mailbox.clone(), reception.capacity.clone());
     reception.tasks.spawn(async move {
         connection.serve(mailbox).await;

@@ -30,7 +30,10 @@ use crate::{
     ids::Ids,
     instance::{Batch, Instance},
     mailbox::{CallAnswer, Item, Mailbox},
-    net::listener::{Listener, Reception},
+    net::{
+        connection::End,
+        listener::{Listener, Reception},
+    },
     telemetry::WorkloadMetrics,
 };
 
@@ -244,7 +247,7 @@ impl Actor {
         let now = self.around.clock.moment();
         self.calls.expire(now);
         self.tick(now).await;
-        if self.checkpoints.due().is_some_and(|due| due <= now) {
+        if self.instance.is_some() && self.checkpoints.due().is_some_and(|due| due <= now) {
             self.checkpoint().await;
         }
         if self.timers.next().is_some_and(|due| due <= self.around.clock.unix()) {
@@ -254,6 +257,10 @@ impl Actor {
 
     /// Gives the instance what has happened.
     pub(super) async fn batch(&mut self) {
+        // Without an instance everything stays parked where it is.
+        if self.instance.is_none() {
+            return;
+        }
         let limits: NetLimits = self.around.config.net;
         let now = self.around.clock.unix();
         let mut events: Vec<Event> = self.front.drain(..).collect();
@@ -262,7 +269,9 @@ impl Actor {
             events.push(Event::Fired(fired));
         }
         let mut items = std::mem::take(&mut self.items);
-        self.around.mailbox.take(&mut items, limits.batch_events.saturating_sub(events.len()), limits.batch_bytes);
+        let room = limits.batch_events.saturating_sub(events.len());
+        let (waiting, bytes) = self.around.mailbox.take(&mut items, room, limits.batch_bytes);
+        self.around.metrics.set_queued(waiting as u64, bytes as u64);
         let mut closed = Vec::new();
         for item in items.drain(..) {
             events.extend(self.event(item, &mut closed, limits));
@@ -317,7 +326,7 @@ impl Actor {
         self.around.shared.count(self.timers.len(), self.calls.len(), self.batches);
         match handled {
             Ok(effects) => {
-                self.pace.note(took);
+                self.pace.note(took, events.len());
                 self.around.metrics.batch(events.len() as u64, effects.len() as u64, took);
                 self.around.metrics.set_guest_memory(instance.memory_bytes() as u64);
                 self.checkpoints.changed();
@@ -403,8 +412,20 @@ impl Actor {
         };
         self.calls.fail("the workload was stopped before it answered");
         self.connections.end_all();
+        self.end_parked();
         self.around.scribe.flush().await;
         kept
+    }
+
+    /// Connections that no instance ever saw.
+    fn end_parked(&mut self) {
+        let mut items = std::mem::take(&mut self.items);
+        self.around.mailbox.take(&mut items, usize::MAX, usize::MAX);
+        for item in items {
+            if let Item::Opened(connection) = item {
+                connection.end(End::Flush(CloseReason::Drained));
+            }
+        }
     }
 
     /// Something a person should look at; shown until it is taken back.

@@ -17,27 +17,28 @@ const SLOWER_FACTOR: u32 = 10;
 /// … and below this nobody notices.
 const SLOWER_FLOOR: Duration = Duration::from_millis(5);
 
-/// How long batches take.
+/// How long batches take, and an event in them: a batch after a pause holds all that was parked, so batches don't compare.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
-    last: VecDeque<Duration>,
+    last: VecDeque<(Duration, Duration)>,
 }
 
 impl Pace {
-    pub(super) fn note(&mut self, took: Duration) {
+    pub(super) fn note(&mut self, took: Duration, events: usize) {
         if self.last.len() == KEPT {
             self.last.pop_front();
         }
-        self.last.push_back(took);
+        let events = u32::try_from(events.max(1)).unwrap_or(u32::MAX);
+        self.last.push_back((took, took / events));
     }
 
     pub(super) fn longest(&self) -> Duration {
-        self.last.iter().max().copied().unwrap_or_default()
+        self.last.iter().map(|(batch, _)| *batch).max().unwrap_or_default()
     }
 
-    /// The median; none before the first batch.
+    /// The median per event; none before the first batch.
     pub(super) fn median(&self) -> Option<Duration> {
-        let mut sorted: Vec<_> = self.last.iter().copied().collect();
+        let mut sorted: Vec<_> = self.last.iter().map(|(_, event)| *event).collect();
         sorted.sort_unstable();
         sorted.get(sorted.len() / 2).copied()
     }
@@ -97,10 +98,10 @@ impl Actor {
         let (passed, seen) = match (baseline.and_then(|baseline| baseline.median), self.pace.median()) {
             (Some(before), Some(now)) => {
                 let allowed = (before * SLOWER_FACTOR).max(SLOWER_FLOOR);
-                (now <= allowed, format!("a batch takes {}, before the swap {}", ms(now), ms(before)))
+                (now <= allowed, format!("an event takes {}, before the swap {}", ms(now), ms(before)))
             }
-            (_, Some(now)) => (true, format!("a batch takes {}", ms(now))),
-            (_, None) => (true, "no batch yet".to_owned()),
+            (_, Some(now)) => (true, format!("an event takes {}", ms(now))),
+            (_, None) => (true, "no event yet".to_owned()),
         };
         Check { name: "latency".to_owned(), passed, seen }
     }

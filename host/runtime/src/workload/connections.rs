@@ -1,6 +1,9 @@
 //! The actor's table of connections: ids resolve here, and only to this workload's own.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use host_core::id::ConnectionId;
@@ -101,28 +104,22 @@ impl Connections {
         self.dropped
     }
 
-    /// As a checkpoint remembers them.
+    /// As a checkpoint remembers them. Made inside pauses: nothing is copied and nothing sorted.
     pub(crate) fn records(&self) -> Vec<ConnectionRecord> {
-        let mut records: Vec<_> = self
-            .table
-            .values()
-            .map(|Entry { connection, .. }| ConnectionRecord {
-                id: connection.id.0,
-                listener: connection.listener.to_string(),
-                peer: connection.peer.clone(),
-            })
-            .collect();
-        records.sort_unstable_by_key(|record| record.id);
-        records
+        let record = |Entry { connection, .. }: &Entry| ConnectionRecord {
+            id: connection.id.0,
+            listener: connection.listener.clone(),
+            peer: connection.peer.clone(),
+        };
+        self.table.values().map(record).collect()
     }
 
     /// The events that lead a state which knows `known` to the connections there are: those gone are closed, those new
     /// are opened. Ids in order, so that the same difference gives the same events.
     pub(crate) fn reconcile(&self, known: &[ConnectionRecord], gone: CloseReason) -> Vec<Event> {
-        let closed = known.iter().filter(|record| !self.table.contains_key(&record.id));
-        let mut events: Vec<_> =
-            closed.map(|record| Event::Closed(Closed { connection: record.id, reason: gone })).collect();
-        let known: std::collections::BTreeSet<_> = known.iter().map(|record| record.id).collect();
+        let known: BTreeSet<_> = known.iter().map(|record| record.id).collect();
+        let closed = known.iter().filter(|id| !self.table.contains_key(id));
+        let mut events: Vec<_> = closed.map(|id| Event::Closed(Closed { connection: *id, reason: gone })).collect();
         let mut new: Vec<_> = self.table.values().filter(|entry| !known.contains(&entry.connection.id.0)).collect();
         new.sort_unstable_by_key(|entry| entry.connection.id);
         events.extend(new.into_iter().map(|entry| opened(&entry.connection)));
@@ -138,7 +135,7 @@ fn opened(connection: &Connection) -> Event {
     Event::Opened(Opened {
         connection: connection.id.0,
         listener: connection.listener.to_string(),
-        peer: connection.peer.clone(),
+        peer: connection.peer.to_string(),
         protocol: None,
         handshake: None,
     })

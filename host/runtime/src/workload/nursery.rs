@@ -66,7 +66,7 @@ impl Nursery {
             version: body.revision.release.version.clone(),
             now: self.clock.unix(),
             seed,
-            limits: self.limits.clone(),
+            limits: self.limits,
             directory: Directory::none(),
         };
         Instance::new(&self.engine, &body.component, birth, purpose).await.map_err(|error| error.to_string())

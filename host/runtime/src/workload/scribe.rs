@@ -4,13 +4,13 @@
 
 use std::{sync::Arc, time::Instant};
 
-use host_core::{history::SwapReport, status::CheckpointStatus, swap::Side};
+use host_core::{history::SwapReport, id::WorkloadName, status::CheckpointStatus, swap::Side};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     checkpoint::{Checkpoint, CheckpointFiles, CheckpointName},
     ledger::{Entry, Ledger},
-    telemetry::WorkloadMetrics,
+    telemetry::{WorkloadMetrics, checkpoint_span},
 };
 
 /// Jobs that wait: a swap has five, and a periodic checkpoint is never asked for while one waits.
@@ -49,6 +49,7 @@ pub(crate) enum Done {
 pub(crate) struct Scribe(mpsc::Sender<Job>);
 
 struct Desk {
+    name: WorkloadName,
     ledger: Ledger,
     files: CheckpointFiles,
     metrics: Arc<WorkloadMetrics>,
@@ -58,6 +59,7 @@ struct Desk {
 impl Scribe {
     /// Starts a scribe. It ends when the last handle is gone and everything is written.
     pub(crate) fn spawn(
+        name: WorkloadName,
         ledger: Ledger,
         files: CheckpointFiles,
         metrics: Arc<WorkloadMetrics>,
@@ -65,7 +67,7 @@ impl Scribe {
     ) -> (Self, mpsc::Receiver<Done>) {
         let (jobs, mut queue) = mpsc::channel(QUEUE_LIMIT);
         let (done, results) = mpsc::channel(QUEUE_LIMIT);
-        let mut desk = Desk { ledger, files, metrics, pinned };
+        let mut desk = Desk { name, ledger, files, metrics, pinned };
         tokio::spawn(async move {
             while let Some(job) = queue.recv().await {
                 let written = tokio::task::spawn_blocking(move || {
@@ -137,6 +139,7 @@ impl Desk {
     }
 
     fn checkpoint(&self, checkpoint: &Checkpoint) -> Result<(CheckpointStatus, CheckpointName), String> {
+        let _span = checkpoint_span(&self.name, checkpoint.batches).entered();
         let began = Instant::now();
         match self.files.write(checkpoint, self.pinned.as_ref()) {
             Ok(name) => {

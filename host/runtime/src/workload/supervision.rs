@@ -12,7 +12,7 @@ use host_core::{
     time::{Moment, UnixNanos},
 };
 
-use super::{actor::Actor, scribe::Job};
+use super::{Active, actor::Actor, scribe::Job};
 use crate::{
     bindings::types::{CloseReason, Event, Loss, Start},
     checkpoint::Checkpoint,
@@ -41,7 +41,8 @@ impl Actor {
     /// The instance was lost. On probation that rolls back; otherwise it is made anew.
     pub(super) async fn recover(&mut self, why: String) {
         self.tell("workload.failed", &why);
-        if self.active.is_some() {
+        // A predecessor that was just reinstated and fails is supervised like any other.
+        if self.active.as_ref().is_some_and(Active::is_serving) {
             self.advance(Input::Failed(why)).await;
             return;
         }

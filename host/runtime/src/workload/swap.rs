@@ -111,7 +111,7 @@ impl Active {
         Some(LiveSwap { id: self.swap.id(), phase: self.swap.phase_name()?, from, to, until })
     }
 
-    fn is_serving(&self) -> bool {
+    pub(super) fn is_serving(&self) -> bool {
         matches!(self.swap.phase(), Phase::Recording | Phase::Verifying | Phase::Probation { .. })
     }
 }
@@ -184,7 +184,8 @@ impl Actor {
             if self.active.as_ref().is_some_and(Active::is_serving)
                 && let Some(why) = self.trouble.take()
             {
-                inputs.push_back(Input::Failed(why));
+                // Before anything else: what was seen of an instance that is gone no longer counts.
+                inputs.push_front(Input::Failed(why));
             }
         }
     }
