@@ -16,7 +16,7 @@ use host_core::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    time::sleep_until,
+    time::{sleep_until, timeout},
 };
 
 use super::{
@@ -149,9 +149,17 @@ impl Inner {
         let policy = release.request.policy.clone();
         if !policy.force {
             driver.steps.begin("pre-flight");
-            let live = policy.state_from == StateSource::Live;
-            let health =
-                if live { ask(&workload.control, |report| Control::Health { report }).await?.into() } else { None };
+            let health = match policy.state_from {
+                StateSource::Live => {
+                    let asked = ask(&workload.control, |report| Control::Health { report });
+                    match timeout(policy.pause_limit, asked).await {
+                        Ok(health) => Some(health?),
+                        // Asked at a batch boundary, as quiescing would be: it would end no sooner.
+                        Err(_) => return self.abort(driver, still_busy(policy.pause_limit)).await,
+                    }
+                }
+                StateSource::LastCheckpoint => None,
+            };
             if let Err(why) = preflight::check(&self.config.data, policy.preflight, health.as_ref()) {
                 return self.refuse(driver, why).await;
             }
@@ -217,6 +225,19 @@ impl Inner {
         driver.steps.begin("init");
         let instance = self.nursery.initialised(&release.body, Purpose::Replacement).await?;
         Ok(Candidate { body: release.body.clone(), instance, bound })
+    }
+
+    /// The swap is off before anybody was paused.
+    async fn abort(&self, driver: Driver<'_>, why: String) -> Result<SwapReport, HostError> {
+        let Driver { slot, mut report, mut swap, span, mut steps, ticket, .. } = driver;
+        steps.end();
+        report.steps = steps.done;
+        swap.handle(Input::Prepared(Err(why.clone())), self.clock.moment());
+        report.phases = swap.times().to_vec();
+        report.verdict = Verdict::Swap { outcome: Outcome::Aborted { why } };
+        self.fill_running(slot, &mut report);
+        drop(ticket);
+        self.close(report, span).await
     }
 
     /// The running batch did not end in time: the swap is off, and nobody was paused.
@@ -469,6 +490,11 @@ async fn drain(workload: &Workload, over: Duration) -> Result<(), HostError> {
         tokio::time::sleep(over / DRAIN_STEPS).await;
     }
     Ok(())
+}
+
+/// Why a swap is off whose workload did not come to a batch boundary.
+pub(super) fn still_busy(limit: Duration) -> String {
+    format!("the running batch did not end within {limit:?} (--timeout)")
 }
 
 /// Asks an actor and waits for its answer.

@@ -10,9 +10,11 @@ use host_core::{
     swap::{PhaseName, PhaseTime},
 };
 
+use tokio::time::timeout;
+
 use super::{
     Inner, ProgressSink, Slot,
-    deploy::{ask, checkpoint_folder},
+    deploy::{ask, checkpoint_folder, still_busy},
     preflight,
     prepare::{PreparedRelease, Steps},
 };
@@ -66,7 +68,10 @@ impl Inner {
         if !policy.force && release.plan != Plan::Nothing {
             steps.begin("pre-flight");
             let health = match &workload {
-                Some(workload) => ask(&workload.control, |report| Control::Health { report }).await.ok(),
+                Some(workload) => {
+                    let asked = ask(&workload.control, |report| Control::Health { report });
+                    timeout(policy.pause_limit, asked).await.map_err(|_| still_busy(policy.pause_limit))?.ok()
+                }
                 None => None,
             };
             preflight::check(&self.config.data, policy.preflight, health.as_ref())?;
