@@ -323,7 +323,6 @@ impl Actor {
         let batch = Batch { now, seed: self.batches.0, events };
         let handled = instance.handle(batch).await;
         let took = began.elapsed();
-        self.around.shared.count(self.timers.len(), self.calls.len(), self.batches);
         match handled {
             Ok(effects) => {
                 self.pace.note(took, events.len());
@@ -334,6 +333,8 @@ impl Actor {
             }
             Err(error) => self.failed(error.to_string()),
         }
+        // After the effects, which set timers and answer calls.
+        self.around.shared.count(self.timers.len(), self.calls.len(), self.batches);
     }
 
     /// The instance is gone; what follows is decided between two actions.
