@@ -4,7 +4,7 @@ use std::{fmt::Write as _, process::ExitCode};
 
 use host_api::FailureKind;
 use host_core::{
-    history::{SwapReport, Verdict},
+    history::{SwapKind, SwapReport, Verdict},
     swap::Outcome,
 };
 
@@ -76,11 +76,21 @@ impl Exit {
             Verdict::Swap { outcome } => match outcome {
                 Outcome::Permanent => Self::Done,
                 Outcome::Aborted { .. } => Self::Failed,
-                // `host rollback` on probation ends the swap so, and that is what was asked for.
-                Outcome::RolledBack { .. } if report.running.as_ref() == Some(&report.to) => Self::Done,
                 Outcome::RolledBack { .. } => Self::RolledBack,
                 Outcome::Stopped { .. } => Self::Stopped,
             },
+        }
+    }
+
+    /// Of the report that a rollback led to. On probation that is the one of the swap that was undone, as was asked for.
+    pub(crate) fn of_rollback(report: &SwapReport) -> Self {
+        match &report.verdict {
+            Verdict::Swap { outcome: Outcome::RolledBack { .. } }
+                if report.kind == SwapKind::Deploy && report.running == report.from =>
+            {
+                Self::Done
+            }
+            _ => Self::of_report(report),
         }
     }
 
@@ -132,11 +142,16 @@ mod tests {
             let report = SwapReport { verdict, running, ..examples::report() };
             assert_eq!(Exit::of_report(&report).code(), code, "{:?}", report.verdict);
         }
-        let asked_for = SwapReport {
+        let from = examples::report().from;
+        let undone = SwapReport {
+            kind: SwapKind::Deploy,
             verdict: Verdict::Swap { outcome: rolled_back },
-            running: Some(examples::report().to),
+            running: from,
             ..examples::report()
         };
-        assert_eq!(Exit::of_report(&asked_for), Exit::Done);
+        assert_eq!(Exit::of_report(&undone), Exit::RolledBack, "to whoever deployed");
+        assert_eq!(Exit::of_rollback(&undone), Exit::Done, "to whoever asked for it");
+        let failed = SwapReport { kind: SwapKind::Rollback, ..undone };
+        assert_eq!(Exit::of_rollback(&failed), Exit::RolledBack, "a rollback that was itself rolled back");
     }
 }

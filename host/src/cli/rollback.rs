@@ -37,5 +37,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<Exit, Trouble> {
     };
     let request = RollbackRequest { workload: args.name.clone(), to: args.to, policy };
     let swapping = global.client().await?.rollback(request).await?;
-    swapping::finish(&args.name, swapping, global.output, render::report).await
+    let Some(report) = swapping::wait(&args.name, swapping, global.output).await? else { return Ok(Exit::Detached) };
+    render::report(&report, global.output);
+    Ok(Exit::of_rollback(&report))
 }
