@@ -27,6 +27,9 @@ pub enum StartError {
     /// The ledger can't be read.
     #[error("the ledger of this data directory can't be used")]
     Ledger(#[from] LedgerError),
+    /// The stored components can't be used.
+    #[error("the stored components of this data directory can't be used: {0}")]
+    Store(String),
     /// The engine can't be made.
     #[error("the WebAssembly engine can't be made: {0}")]
     Engine(String),

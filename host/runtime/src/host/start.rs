@@ -37,7 +37,7 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartError> {
     let lock = lock(&data)?;
     let clock = Arc::new(Clock::new());
     let (ledger, boot) = Ledger::open(&data.join("ledger.sqlite"), clock.unix())?;
-    let store_failed = |error| StartError::Engine(super::describe(&error));
+    let store_failed = |error| StartError::Store(super::describe(&error));
     let store = ArtifactStore::open(&data.join("artifacts")).map_err(store_failed)?;
     let engine = Engine::new(EngineOptions::default()).map_err(|error| StartError::Engine(super::describe(&error)))?;
     let compiler = Compiler::new(engine.clone(), &data.join("compiled")).map_err(store_failed)?;

@@ -19,7 +19,11 @@ use std::{
 use bytes::{Buf as _, Bytes};
 use host_core::id::ConnectionId;
 use socket2::SockRef;
-use tokio::{net::TcpStream, sync::Notify, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::Notify,
+    time::{Instant, sleep_until, timeout},
+};
 
 use crate::{
     bindings::types::CloseReason,
@@ -31,7 +35,9 @@ use crate::{
 const CHUNK_BYTES: usize = 16 * 1024;
 /// Slices given to one write.
 const SLICES: usize = 64;
-/// How long a closing connection waits for its client to take what was sent, and to close in turn.
+/// How long a closing connection waits for its client to take what was sent: a minute on a bad mobile link, not for ever.
+const FLUSH_LIMIT: Duration = Duration::from_secs(60);
+/// How long it then waits for its client to close in turn.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// A client's connection. See the module.
@@ -132,6 +138,7 @@ impl Connection {
     async fn pump(&self, mailbox: &Mailbox, told: &mut bool) -> CloseReason {
         let mut reading = true;
         let mut why = None;
+        let mut flush_until = None;
         loop {
             let (pending, end) = self.pending();
             match end {
@@ -141,7 +148,10 @@ impl Connection {
                     return why.unwrap_or(reason);
                 }
                 Some(End::Flush(reason)) if !pending => return why.unwrap_or(reason),
-                Some(End::Flush(_)) => reading = false,
+                Some(End::Flush(_)) => {
+                    reading = false;
+                    flush_until.get_or_insert_with(|| Instant::now() + FLUSH_LIMIT);
+                }
                 None => {}
             }
             // Room before readiness: a full mailbox leaves the bytes with TCP.
@@ -151,6 +161,9 @@ impl Connection {
             };
             tokio::select! {
                 () = self.work.notified() => {}
+                () = sleep_until(flush_until.unwrap_or_else(Instant::now)), if flush_until.is_some() => {
+                    return why.unwrap_or(CloseReason::TooSlow);
+                }
                 ready = self.stream.writable(), if pending => {
                     if ready.and_then(|()| self.flush()).is_err() {
                         return why.unwrap_or(CloseReason::Error);
