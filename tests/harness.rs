@@ -92,6 +92,16 @@ impl Host {
 
     /// Deploys, whatever comes of it. Probation is 0 unless the arguments say otherwise.
     pub(crate) fn deploy(&self, component: &Path, version: &str, arguments: &[&str]) -> Done {
+        Done::of(self.deploy_command(component, version, arguments).output().unwrap())
+    }
+
+    /// Begins to deploy.
+    pub(crate) fn begin_deploy(&self, component: &Path, version: &str, arguments: &[&str]) -> Underway {
+        let mut command = self.deploy_command(component, version, arguments);
+        Underway(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    fn deploy_command(&self, component: &Path, version: &str, arguments: &[&str]) -> Command {
         let file = component.to_str().unwrap();
         let mut all = vec!["deploy", file, "--version", version, "--output", "json"];
         if !arguments.contains(&"--name") {
@@ -101,7 +111,9 @@ impl Host {
             all.extend(["--probation", "0s"]);
         }
         all.extend(arguments);
-        self.cli(&all)
+        let mut command = self.command(&all);
+        command.stdin(Stdio::null());
+        command
     }
 
     /// A host with counter 1.0.0 on it.
@@ -140,14 +152,53 @@ impl Host {
     /// The status of one workload.
     #[track_caller]
     pub(crate) fn workload(&self, name: &str) -> Value {
-        let status = self.json(&["status", name]);
-        status["workload"].clone()
+        let done = self.cli(&["status", name, "--output", "json"]);
+        assert!(matches!(done.code, 0 | 4), "{done:?}\n{}", self.log());
+        done.json()["workload"].clone()
+    }
+
+    /// The phase of the counter's swap; empty when there is none.
+    #[track_caller]
+    pub(crate) fn phase(&self) -> String {
+        self.workload("counter")["swap"]["phase"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// What a workload says of itself, and what the host holds against it.
+    #[track_caller]
+    pub(crate) fn health(&self, name: &str) -> Value {
+        let done = self.cli(&["health", name, "--output", "json"]);
+        done.json()["workloads"][0].clone()
+    }
+
+    /// The events of that name, of all workloads.
+    #[track_caller]
+    pub(crate) fn events(&self, name: &str) -> Vec<Value> {
+        let done = self.cli(&["events", "--filter", name, "--output", "json"]);
+        assert_eq!(done.code, 0, "{done:?}");
+        done.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The history of a workload, newest first.
+    #[track_caller]
+    pub(crate) fn reports_of(&self, name: &str) -> Vec<Value> {
+        self.json(&["history", name])["reports"].as_array().unwrap().clone()
+    }
+
+    /// A client of that workload.
+    #[track_caller]
+    pub(crate) fn connect_to(&self, name: &str) -> Client {
+        Client::connect(self.address_of(name))
     }
 
     /// Where the counter listens.
     #[track_caller]
     pub(crate) fn address(&self) -> SocketAddr {
-        let workload = self.workload("counter");
+        self.address_of("counter")
+    }
+
+    #[track_caller]
+    fn address_of(&self, name: &str) -> SocketAddr {
+        let workload = self.workload(name);
         let listener = workload["listeners"][0].as_str().unwrap_or_else(|| panic!("{workload}"));
         listener.strip_prefix("tcp://").unwrap().parse().unwrap()
     }
@@ -241,6 +292,16 @@ impl Done {
     }
 }
 
+/// A deploy that goes on in a process of its own.
+pub(crate) struct Underway(Child);
+
+impl Underway {
+    /// Waits for what comes of it.
+    pub(crate) fn end(self) -> Done {
+        Done::of(self.0.wait_with_output().unwrap())
+    }
+}
+
 /// A client that speaks lines.
 pub(crate) struct Client {
     reader: BufReader<TcpStream>,
@@ -270,6 +331,23 @@ impl Client {
     pub(crate) fn ask(&mut self, line: &str) -> String {
         self.send(&format!("{line}\n"));
         self.line()
+    }
+
+    /// The answer; none when the connection is gone.
+    pub(crate) fn try_ask(&mut self, line: &str) -> Option<String> {
+        self.reader.get_mut().write_all(format!("{line}\n").as_bytes()).ok()?;
+        let mut answer = String::new();
+        self.reader.read_line(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    /// Whether something is there to be read already.
+    pub(crate) fn has_answer(&self) -> bool {
+        let stream = self.reader.get_ref();
+        stream.set_nonblocking(true).unwrap();
+        let there = stream.peek(&mut [0]).is_ok();
+        stream.set_nonblocking(false).unwrap();
+        there || !self.reader.buffer().is_empty()
     }
 
     /// Everything up to the end of the stream.

@@ -3,7 +3,9 @@
 mod cli;
 mod demo;
 mod docs;
+mod faults;
 mod features;
 mod harness;
+mod kills;
 mod swaps;
 mod telemetry;
