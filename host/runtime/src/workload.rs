@@ -49,6 +49,8 @@ pub(crate) const CONTROL_LIMIT: usize = 32;
 pub(crate) enum Control {
     /// Take this candidate over the pause, if it is still on offer.
     Swap(Offer),
+    /// A swap comes: do now what need not be done in its pause.
+    Brace { braced: oneshot::Sender<()> },
     /// Reinstate the predecessor of the swap on probation.
     RollBack { why: String, taken: oneshot::Sender<bool>, done: oneshot::Sender<SwapReport> },
     /// A copy of the live state, for a rehearsal.
@@ -57,8 +59,10 @@ pub(crate) enum Control {
     Health { report: oneshot::Sender<HealthReport> },
     /// The smoke check, now.
     Verify { checks: oneshot::Sender<Vec<Check>> },
-    /// End this many connections, after what was sent to them.
-    Drain { connections: usize },
+    /// The open connections, oldest first.
+    Connections { ids: oneshot::Sender<Vec<u64>> },
+    /// End these connections, once what they sent is answered.
+    Drain { ids: Vec<u64> },
     /// Make an instance again after the workload failed.
     Revive { revived: oneshot::Sender<Result<(), String>> },
     /// Handle what has come in, checkpoint, close the connections, end.

@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// Steps over which a drain is spread.
-const DRAIN_STEPS: u32 = 20;
+const DRAIN_STEPS: usize = 20;
 
 /// A swap on its way to the actor.
 struct Driver<'a> {
@@ -175,6 +175,8 @@ impl Inner {
             driver.steps.begin("drain");
             drain(&workload, over).await?;
         }
+        driver.steps.begin("brace");
+        ask(&workload.control, |braced| Control::Brace { braced }).await?;
         driver.steps.end();
         let Driver { slot, mut report, mut swap, mut span, steps, progress, ticket } = driver;
         report.steps = steps.done;
@@ -195,6 +197,7 @@ impl Inner {
             old: None,
             handed: None,
             quiesced: None,
+            untold: Vec::new(),
             baseline: None,
         });
         workload.control.send(Control::Swap(offer.clone())).await.map_err(|_| HostError::Stopping)?;
@@ -296,7 +299,7 @@ impl Inner {
             state: Bytes::from(state.into_data()),
             timers: Vec::new(),
             calls: Vec::new(),
-            connections: Vec::new(),
+            connections: Arc::default(),
         };
         let written = checkpoint.status();
         driver.report.state = Some(StateCarried {
@@ -480,14 +483,15 @@ fn cost_of_checkpoint(workload: &Workload, now: UnixNanos) -> String {
     )
 }
 
-/// Closes the connections of now, evenly over this time.
+/// Closes the connections of now, oldest first and evenly over this time. Whoever comes meanwhile stays.
 async fn drain(workload: &Workload, over: Duration) -> Result<(), HostError> {
-    let open = usize::try_from(workload.metrics.counts().connections).unwrap_or(usize::MAX);
-    let each = open.div_ceil(DRAIN_STEPS as usize);
-    for _ in 0..DRAIN_STEPS {
-        let drained = workload.control.send(Control::Drain { connections: each }).await;
+    let open = ask(&workload.control, |ids| Control::Connections { ids }).await?;
+    let steps = open.chunks(open.len().div_ceil(DRAIN_STEPS).max(1));
+    let pause = over / u32::try_from(steps.len()).unwrap_or(1).max(1);
+    for ids in steps {
+        let drained = workload.control.send(Control::Drain { ids: ids.to_vec() }).await;
         drained.map_err(|_| HostError::Stopping)?;
-        tokio::time::sleep(over / DRAIN_STEPS).await;
+        tokio::time::sleep(pause).await;
     }
     Ok(())
 }

@@ -60,6 +60,8 @@ struct Outbox {
     queue: VecDeque<Bytes>,
     bytes: usize,
     end: Option<End>,
+    /// No more is to be read; it ends when what was read is answered.
+    draining: bool,
 }
 
 /// How and why a connection shall end.
@@ -119,6 +121,12 @@ impl Connection {
         self.work.notify_one();
     }
 
+    /// Ends the connection as gently as its client could: nothing more is read, what was read is handled and answered.
+    pub(crate) fn drain(&self) {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner).draining = true;
+        self.work.notify_one();
+    }
+
     /// The connection's task: from `opened` to `closed`.
     pub(crate) async fn serve(self: Arc<Self>, mailbox: Arc<Mailbox>) {
         self.metrics.connection_opened();
@@ -140,7 +148,12 @@ impl Connection {
         let mut why = None;
         let mut flush_until = None;
         loop {
-            let (pending, end) = self.pending();
+            let (pending, end, draining) = self.pending();
+            if draining && !*told {
+                // Behind all that was read: when the workload has handled this, it has answered that.
+                (reading, *told, why) = (false, true, Some(CloseReason::Drained));
+                mailbox.put(Item::Closed(self.id, CloseReason::Drained));
+            }
             match end {
                 Some(End::Abort(reason)) => {
                     // A reset: what the client has not taken is gone, and it shall know.
@@ -188,9 +201,9 @@ impl Connection {
         }
     }
 
-    fn pending(&self) -> (bool, Option<End>) {
+    fn pending(&self) -> (bool, Option<End>, bool) {
         let outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
-        (!outbox.queue.is_empty(), outbox.end)
+        (!outbox.queue.is_empty(), outbox.end, outbox.draining)
     }
 
     /// A chunk; an empty one at the end of the stream; none if there was nothing after all.

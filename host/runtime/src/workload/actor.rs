@@ -191,6 +191,10 @@ impl Actor {
     async fn control(&mut self, control: Control) -> ControlFlow<()> {
         match control {
             Control::Swap(offer) => self.take_offer(offer).await,
+            Control::Brace { braced } => {
+                self.connections.records();
+                answer(braced, ());
+            }
             Control::RollBack { why, taken, done } => self.roll_back(why, taken, done).await,
             Control::Copy { schema, copy } => {
                 let copied = self.copy(schema).await;
@@ -204,9 +208,8 @@ impl Actor {
                 let (seen, _) = self.checks(None).await;
                 answer(checks, seen);
             }
-            Control::Drain { connections } => {
-                self.connections.drain(connections);
-            }
+            Control::Connections { ids } => answer(ids, self.connections.ids()),
+            Control::Drain { ids } => self.connections.drain(&ids),
             Control::Revive { revived } => {
                 let result = self.revive().await;
                 answer(revived, result);

@@ -21,6 +21,8 @@ pub(crate) struct Connections {
     table: HashMap<u64, Entry, FxBuildHasher>,
     /// Those with something in `Entry::pending`.
     touched: Vec<u64>,
+    /// What a checkpoint remembers of them, until one comes or goes: a pause must not pay for each connection.
+    records: Option<Arc<Vec<ConnectionRecord>>>,
     /// Of those open at the last switch, how many ended since through no doing of their client or the workload.
     dropped: u64,
 }
@@ -36,6 +38,7 @@ impl Connections {
     /// A connection came; the event tells the guest.
     pub(crate) fn open(&mut self, connection: Arc<Connection>) -> Event {
         let event = opened(&connection);
+        self.records = None;
         self.table.insert(connection.id.0, Entry { connection, pending: Vec::new() });
         event
     }
@@ -70,6 +73,7 @@ impl Connections {
     /// The guest was told that it ended: what was sent to it leaves, then the id is no more.
     pub(crate) fn forget(&mut self, id: ConnectionId, reason: CloseReason) {
         if let Some(mut entry) = self.table.remove(&id.0) {
+            self.records = None;
             entry.connection.send(&mut entry.pending);
             entry.connection.end(End::Flush(reason));
         }
@@ -78,11 +82,18 @@ impl Connections {
         }
     }
 
-    /// Ends up to `count` of them, oldest first, and says how many that were.
-    pub(crate) fn drain(&mut self, count: usize) -> usize {
+    /// Those there are, oldest first.
+    pub(crate) fn ids(&self) -> Vec<u64> {
         let mut ids: Vec<_> = self.table.keys().copied().collect();
         ids.sort_unstable();
-        ids.into_iter().take(count).filter(|id| self.end(*id, End::Flush(CloseReason::Drained))).count()
+        ids
+    }
+
+    /// Ends these, those of them that are still there, once what they sent is answered.
+    pub(crate) fn drain(&self, ids: &[u64]) {
+        for entry in ids.iter().filter_map(|id| self.table.get(id)) {
+            entry.connection.drain();
+        }
     }
 
     /// Ends all of them after what was sent.
@@ -104,14 +115,14 @@ impl Connections {
         self.dropped
     }
 
-    /// As a checkpoint remembers them. Made inside pauses: nothing is copied and nothing sorted.
-    pub(crate) fn records(&self) -> Vec<ConnectionRecord> {
+    /// As a checkpoint remembers them, in no order.
+    pub(crate) fn records(&mut self) -> Arc<Vec<ConnectionRecord>> {
         let record = |Entry { connection, .. }: &Entry| ConnectionRecord {
             id: connection.id.0,
             listener: connection.listener.clone(),
             peer: connection.peer.clone(),
         };
-        self.table.values().map(record).collect()
+        self.records.get_or_insert_with(|| Arc::new(self.table.values().map(record).collect())).clone()
     }
 
     /// The events that lead a state which knows `known` to the connections there are: those gone are closed, those new
