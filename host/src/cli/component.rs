@@ -72,6 +72,10 @@ impl Component {
 
     /// The request and the component's bytes. Nothing was asked of a host yet.
     pub(crate) fn request(self, policy: SwapPolicy, extent: Extent) -> Result<(DeployRequest, Bytes), Trouble> {
+        self.read(policy, extent).map_err(|trouble| trouble.still("nothing was asked of the host; what runs goes on"))
+    }
+
+    fn read(self, policy: SwapPolicy, extent: Extent) -> Result<(DeployRequest, Bytes), Trouble> {
         let state_from = self.state_source();
         let workload = match self.name {
             Some(name) => name,

@@ -109,7 +109,12 @@ impl Control for Service {
     }
 
     async fn history(&self, workload: Option<WorkloadName>, limit: usize) -> Result<Vec<SwapReport>, Failure> {
-        self.host.history(workload.as_ref(), limit).await.map_err(failure)
+        let reports = self.host.history(workload.as_ref(), limit).await.map_err(failure)?;
+        if let (Some(workload), true) = (workload, reports.is_empty()) {
+            // One that was removed has its history still; this one has none and never had.
+            self.host.versions(&workload).await.map_err(failure)?;
+        }
+        Ok(reports)
     }
 
     async fn health(&self, workload: Option<WorkloadName>) -> Result<Vec<HealthReport>, Failure> {
@@ -212,7 +217,11 @@ fn failure(error: HostError) -> Failure {
         HostError::Artifact(_) | HostError::Ledger(_) => FailureKind::Internal,
         HostError::Stopping => FailureKind::ShuttingDown,
     };
-    Failure::new(kind, format!("{:#}", anyhow::Error::from(error)))
+    let failure = Failure::new(kind, format!("{:#}", anyhow::Error::from(error)));
+    match kind {
+        FailureKind::NotFound | FailureKind::Refused => failure.still("nothing was changed; what runs goes on"),
+        _ => failure,
+    }
 }
 
 #[cfg(test)]
