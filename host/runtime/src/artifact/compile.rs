@@ -151,14 +151,12 @@ impl Compiler {
         Ok(Self(Arc::new(Shared { engine, jobs, in_memory, used: AtomicU64::new(0), cache })))
     }
 
-    /// The code of a stored component: from memory, from disk, or compiled now.
+    /// The code of a stored component: from memory, from disk, or compiled now. Its bytes are read and checked in any case:
+    /// what runs must also be there when the host starts again.
     ///
     /// # Errors
     /// It is not stored, was changed, or is nothing this host can run.
     pub async fn load(&self, store: &ArtifactStore, digest: Digest) -> Result<CompiledComponent, CompileError> {
-        if let Some(component) = self.remembered(digest) {
-            return Ok(component);
-        }
         let store = store.clone();
         let read = tokio::task::spawn_blocking(move || store.load(digest)).await;
         self.compile(read.map_err(|_| CompileError::Ended)??).await
