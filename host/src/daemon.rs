@@ -39,6 +39,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Trouble> {
     // First, so that a stop that comes during the start is not lost.
     let mut stop = Stop::listen()?;
     open_files::raise();
+    open_files::outlive_size_limit();
     let data = options.config.data.clone();
     let metrics = match options.metrics {
         Some(address) => Some(Endpoint::bind(address).await?),
