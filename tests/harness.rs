@@ -230,6 +230,15 @@ impl Host {
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
+    /// Limits how large a file of the process may become, as a full disk does, or lifts the limit.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn limit_file_size(&self, bytes: Option<u64>) {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let pid = self.child.as_ref().expect("it runs").id();
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Pid::from_raw(i32::try_from(pid).unwrap()), Resource::Fsize, limit).unwrap();
+    }
+
     /// Waits for the process to end.
     pub(crate) fn wait(&mut self) -> i32 {
         let mut child = self.child.take().expect("it runs");

@@ -1,11 +1,13 @@
 //! End to end: real host processes, real sockets, the binary as a person uses it. One test binary.
 
 mod cli;
+mod contract;
 mod demo;
 mod docs;
 mod faults;
 mod features;
 mod harness;
 mod kills;
+mod storage;
 mod swaps;
 mod telemetry;
