@@ -61,7 +61,8 @@ pub(crate) struct Checkpoint {
     /// Calls that wait for a reply.
     pub(crate) calls: Vec<u64>,
     /// Connections the state may know, in no order.
-    pub(crate) connections: Vec<ConnectionRecord>,
+    #[serde(with = "shared_list")]
+    pub(crate) connections: Arc<Vec<ConnectionRecord>>,
 }
 
 /// A connection as a checkpoint remembers it.
@@ -72,6 +73,25 @@ pub(crate) struct ConnectionRecord {
     pub(crate) listener: Arc<str>,
     #[serde(with = "shared")]
     pub(crate) peer: Arc<str>,
+}
+
+/// A list that is shared in memory and plain on disk.
+mod shared_list {
+    use std::sync::Arc;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::ConnectionRecord;
+
+    pub(super) fn serialize<S: Serializer>(list: &[ConnectionRecord], serializer: S) -> Result<S::Ok, S::Error> {
+        list.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<Vec<ConnectionRecord>>, D::Error> {
+        Vec::deserialize(deserializer).map(Arc::new)
+    }
 }
 
 /// Text that is shared in memory and plain on disk.
@@ -284,7 +304,7 @@ mod tests {
             state: Bytes::from_static(b"state"),
             timers: vec![(1, UnixNanos(9))],
             calls: vec![4],
-            connections: vec![ConnectionRecord { id: 3, listener: "l".into(), peer: "p".into() }],
+            connections: Arc::new(vec![ConnectionRecord { id: 3, listener: "l".into(), peer: "p".into() }]),
         }
     }
 

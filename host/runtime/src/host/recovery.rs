@@ -144,7 +144,7 @@ impl Inner {
         }
         let Some(predecessor) = entry.predecessor.clone() else { return self.newest(entry, None).await };
         // Without its code the predecessor can't come back; the probation ends by time alone.
-        let old = self.body_of(&predecessor).await.ok().map(|body| Old { body, predecessor: None });
+        let old = self.body_of(&predecessor).await.ok().map(|body| Old { instance: None, body, predecessor: None });
         let why = if probation.host_starts + 1 >= STARTS_ON_PROBATION_LIMIT {
             format!("the host started {} times while it was on probation", probation.host_starts + 1)
         } else {
@@ -263,6 +263,7 @@ impl Inner {
             old,
             handed: handed.map(Arc::new),
             quiesced: None,
+            untold: Vec::new(),
             baseline: None,
         })
     }

@@ -45,7 +45,7 @@ impl Checkpoints {
 
 impl Actor {
     /// What a checkpoint holds, after the last batch.
-    pub(super) fn checkpoint_of(&self, state: GuestState, made: UnixNanos) -> Checkpoint {
+    pub(super) fn checkpoint_of(&mut self, state: GuestState, made: UnixNanos) -> Checkpoint {
         let release = &self.body.revision.release;
         Checkpoint {
             written_by: release.version.clone(),

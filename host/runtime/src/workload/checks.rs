@@ -43,24 +43,22 @@ impl Pace {
         sorted.get(sorted.len() / 2).copied()
     }
 
-    /// Forgets what was, and gives its median.
-    pub(super) fn begin_anew(&mut self) -> Option<Duration> {
-        let median = self.median();
-        self.last.clear();
-        median
+    /// Begins anew, and gives what was: sorting it is not a pause's work.
+    pub(super) fn begin_anew(&mut self) -> Self {
+        std::mem::take(self)
     }
 }
 
 /// What held at the switch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Baseline {
     pub(super) connections: u64,
-    pub(super) median: Option<Duration>,
+    pub(super) pace: Pace,
 }
 
 impl Actor {
     /// The five parts, and the connections.
-    pub(super) async fn checks(&mut self, baseline: Option<Baseline>) -> (Vec<Check>, ConnectionCount) {
+    pub(super) async fn checks(&mut self, baseline: Option<&Baseline>) -> (Vec<Check>, ConnectionCount) {
         let began = std::time::Instant::now();
         let health = self.health().await;
         let answered = began.elapsed();
@@ -94,8 +92,8 @@ impl Actor {
         (checks, ConnectionCount { before, kept: before.saturating_sub(dropped) })
     }
 
-    fn latency(&self, baseline: Option<Baseline>) -> Check {
-        let (passed, seen) = match (baseline.and_then(|baseline| baseline.median), self.pace.median()) {
+    fn latency(&self, baseline: Option<&Baseline>) -> Check {
+        let (passed, seen) = match (baseline.and_then(|baseline| baseline.pace.median()), self.pace.median()) {
             (Some(before), Some(now)) => {
                 let allowed = (before * SLOWER_FACTOR).max(SLOWER_FLOOR);
                 (now <= allowed, format!("an event takes {}, before the swap {}", ms(now), ms(before)))

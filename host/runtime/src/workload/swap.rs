@@ -15,7 +15,7 @@ use host_core::{
     release::{ListenAddress, Revision},
     request::Progress,
     status::RunState,
-    swap::{CallFault, Effect, Input, Outcome, Phase, RollbackWay, Side, Swap},
+    swap::{CallFault, Effect, Input, Outcome, Phase, PhaseName, RollbackWay, Side, Swap},
     time::Moment,
 };
 use tokio::{
@@ -94,11 +94,15 @@ pub(crate) struct Active {
     /// The state as it was handed over: the birth of the new release, and the last resort of the old one.
     pub(crate) handed: Option<Arc<Checkpoint>>,
     pub(crate) quiesced: Option<Moment>,
+    /// Phases passed in the pause and not told yet.
+    pub(crate) untold: Vec<PhaseName>,
     pub(crate) baseline: Option<Baseline>,
 }
 
 /// A predecessor on call.
 pub(crate) struct Old {
+    /// Taken apart after the pause: giving its memory back disturbs every thread of the process.
+    pub(crate) instance: Option<Instance>,
     pub(crate) body: Body,
     pub(crate) predecessor: Option<Revision>,
 }
@@ -164,6 +168,9 @@ impl Actor {
             return;
         }
         let result = result.map(|status| self.note_durable(status));
+        if let Some(old) = self.active.as_mut().and_then(|active| active.old.as_mut()) {
+            old.instance = None;
+        }
         self.advance(Input::Recorded(result)).await;
     }
 
@@ -188,6 +195,7 @@ impl Actor {
                 inputs.push_front(Input::Failed(why));
             }
         }
+        self.tell_phases();
     }
 
     fn note_phase(&mut self) {
@@ -197,21 +205,37 @@ impl Actor {
         if let Some(span) = &mut active.span {
             span.enter(phase);
         }
+        active.untold.push(phase);
+        if let Phase::Probation { .. } = active.swap.phase() {
+            active.ticket = None;
+        }
+        if active.quiesced.is_none() {
+            self.tell_phases();
+        }
+    }
+
+    /// Tells the phases passed. Not inside a pause: waking whoever listens takes longer than some phases.
+    fn tell_phases(&mut self) {
+        let Some(active) = &mut self.active else { return };
+        let phases = std::mem::take(&mut active.untold);
+        let Some(phase) = phases.last().copied() else { return };
+        let id = active.swap.id();
         if let Some(progress) = &active.progress {
-            // A full or closed channel is the listener's loss.
-            drop(progress.try_send(Progress::Phase { swap: active.swap.id(), phase }));
+            for phase in &phases {
+                // A full or closed channel is the listener's loss.
+                drop(progress.try_send(Progress::Phase { swap: id, phase: *phase }));
+            }
         }
         let until = match active.swap.phase() {
-            Phase::Probation { until } => {
-                active.ticket = None;
-                Some(*until)
-            }
+            Phase::Probation { until } => Some(*until),
             _ => None,
         };
-        let (id, from, to) = (active.swap.id(), active.report.from.clone(), active.report.to.clone());
+        let (from, to) = (active.report.from.clone(), active.report.to.clone());
         let from = from.unwrap_or_else(|| to.clone());
         self.around.shared.live().swap = Some(LiveSwap { id, phase, from, to, until });
-        self.tell("swap.phase", phase.as_str());
+        for phase in phases {
+            self.tell("swap.phase", phase.as_str());
+        }
     }
 
     async fn perform_swap(&mut self, effect: Effect) -> Option<Input> {
@@ -295,10 +319,10 @@ impl Actor {
     }
 
     fn baseline(&mut self) {
-        let median = self.pace.begin_anew();
+        let pace = self.pace.begin_anew();
         let connections = self.connections.watch();
         if let Some(active) = &mut self.active {
-            active.baseline = Some(Baseline { connections, median });
+            active.baseline = Some(Baseline { connections, pace });
         }
     }
 
@@ -344,9 +368,8 @@ impl Actor {
         let from = self.body.revision.release.version.to_string();
         let old_body = std::mem::replace(&mut self.body, candidate.body);
         let old_predecessor = self.predecessor.replace(old_body.revision.clone());
-        active.old = Some(Old { body: old_body, predecessor: old_predecessor });
-        // The old instance goes to the reaper: freeing its memory must not lengthen the pause.
-        self.instance = Some(candidate.instance);
+        let old_instance = self.instance.replace(candidate.instance);
+        active.old = Some(Old { instance: old_instance, body: old_body, predecessor: old_predecessor });
         self.generation = self.generation.next();
         self.listeners.extend(candidate.bound.into_iter().map(|bound| bound.accept(self.around.reception.clone())));
         let from_checkpoint = matches!(active.swap.plan().map(|plan| plan.state), Some(StatePath::Checkpoint { .. }));
@@ -390,8 +413,8 @@ impl Actor {
     }
 
     async fn verify(&mut self) -> Result<(), String> {
-        let baseline = self.active.as_ref().and_then(|active| active.baseline);
-        let (checks, connections) = self.checks(baseline).await;
+        let baseline = self.active.as_mut().and_then(|active| active.baseline.take());
+        let (checks, connections) = self.checks(baseline.as_ref()).await;
         let failed: Vec<_> = checks
             .iter()
             .filter(|check| !check.passed)
@@ -465,6 +488,7 @@ impl Actor {
     }
 
     async fn finish(&mut self, outcome: Outcome) {
+        self.tell_phases();
         let Some(active) = self.active.take() else { return };
         let Active { swap, mut report, span, done, .. } = active;
         report.phases = swap.times().to_vec();
