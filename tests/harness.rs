@@ -163,6 +163,21 @@ impl Host {
         self.workload("counter")["swap"]["phase"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// Waits until the counter is paused: those who come now are not let in.
+    pub(crate) fn until_paused(&self) {
+        let mut waiting = Vec::new();
+        self.eventually("the pause has begun", || {
+            waiting.extend((0..3).map(|_| self.connect()));
+            self.is_paused()
+        });
+    }
+
+    /// Whether more waits than the clients of a test's traffic can have sent.
+    #[track_caller]
+    pub(crate) fn is_paused(&self) -> bool {
+        self.workload("counter")["queued_events"].as_u64() >= Some(8)
+    }
+
     /// What a workload says of itself, and what the host holds against it.
     #[track_caller]
     pub(crate) fn health(&self, name: &str) -> Value {

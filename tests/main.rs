@@ -8,6 +8,7 @@ mod faults;
 mod features;
 mod harness;
 mod kills;
+mod net;
 mod storage;
 mod swaps;
 mod telemetry;

@@ -226,7 +226,7 @@ mod full {
         let config = host.file("slow.toml", b"burn = 3000000000\n");
         let arguments = ["--timeout", "2m", "--config", config.to_str().unwrap()];
         let deploy = host.begin_deploy(&slow, "1.0.1", &arguments);
-        host.eventually("the pause has begun", || host.phase() == "code-change");
+        host.until_paused();
         host.limit_file_size(Some(1));
         let done = deploy.end();
         assert_eq!(done.code, 3, "{done:?}\n{}", host.log());
@@ -256,7 +256,7 @@ mod full {
         let config = host.file("slow.toml", b"burn = 3000000000\n");
         let arguments = ["--timeout", "2m", "--config", config.to_str().unwrap()];
         let deploy = host.begin_deploy(&host.fault("code-change-slow"), "1.0.1", &arguments);
-        host.eventually("the pause has begun", || host.phase() == "code-change");
+        host.until_paused();
         host.limit_file_size(Some(1));
         assert_eq!(deploy.end().code, 3, "{}", host.log());
         host.kill();
