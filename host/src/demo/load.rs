@@ -65,6 +65,11 @@ impl Schedule {
         u64::try_from(lines + 1).unwrap_or(u64::MAX)
     }
 
+    /// How many of the first `due` lines are a connection's.
+    const fn share_of(self, connection: u64, due: u64) -> u64 {
+        due.saturating_sub(connection).div_ceil(self.connections)
+    }
+
     /// The number of a connection's `nth` line (from 0).
     const fn number_of(self, connection: u64, nth: u64) -> u64 {
         nth * self.connections + connection
@@ -185,6 +190,17 @@ impl Load {
     /// Every latency since the last call.
     pub(crate) fn take_samples(&self) -> Vec<Sample> {
         self.shared.books().samples.take()
+    }
+
+    /// Whether every line that is due until then has its answer, as far as its connection is open.
+    pub(crate) fn is_answered_until(&self, until: Duration) -> bool {
+        let Shared { schedule, connections, .. } = &*self.shared;
+        let tick = until.as_nanos() / TICK.as_nanos();
+        let due = schedule.due_by(TICK * u32::try_from(tick).unwrap_or(u32::MAX));
+        let answered = |(index, connection): (u64, &Connection)| {
+            !connection.is_open() || connection.answered() >= schedule.share_of(index, due)
+        };
+        self.now() >= until && (0..).zip(connections).all(answered)
     }
 
     /// How it goes.

@@ -10,7 +10,7 @@ use host_core::swap::PhaseName;
 use super::{
     export::Exported,
     plan::Wanted,
-    results::{Results, SwapResult},
+    results::{Results, Seen, SwapResult},
 };
 use crate::cli::Output;
 
@@ -136,8 +136,8 @@ fn swaps(swaps: &[SwapResult]) -> Table {
             Cell::new(format!("{mark}{}", swap.outcome)),
             right(swap.state_bytes.map_or_else(|| "–".to_owned(), bytes)),
             right(swap.pause_us.map_or_else(|| "–".to_owned(), length)),
-            right(format!("{} / {} / {}", length(during.p50_us), length(during.p99_us), length(during.max_us))),
-            right(format!("{} / {}", length(before.p50_us), length(before.p99_us))),
+            right(seen(during, &[during.p50_us, during.p99_us, during.max_us])),
+            right(seen(before, &[before.p50_us, before.p99_us])),
         ]);
     }
     table
@@ -157,6 +157,15 @@ fn phases(swaps: &[SwapResult]) -> Table {
         table.add_row([right(swap.number.to_string())].into_iter().chain(columns.iter().map(took)));
     }
     table
+}
+
+/// Latencies; of no line there is none.
+fn seen(seen: &Seen, figures: &[u64]) -> String {
+    if seen.lines == 0 {
+        return "–".to_owned();
+    }
+    let figures: Vec<String> = figures.iter().map(|us| length(*us)).collect();
+    figures.join(" / ")
 }
 
 fn right(text: String) -> Cell {

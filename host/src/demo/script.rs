@@ -40,6 +40,9 @@ const WARM_UP: Duration = Duration::from_millis(500);
 /// After a swap, until the lines that it held up are answered and counted to it.
 const SETTLE: Duration = Duration::from_millis(300);
 
+/// Longest wait for the answers to what was due around a pause, where the machine has more to do than it can.
+const SETTLE_LIMIT: Duration = Duration::from_secs(20);
+
 /// Longest wait for the last answers.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
@@ -255,6 +258,7 @@ impl Course<'_> {
         self.watch(load, "settling", SETTLE).await;
         let first_answer = target.and_then(|target| load.swap_ended(*target == self.running));
         let window = Window::around(load, asked, answered, first_answer, report.as_ref().ok());
+        self.settle(load, &window).await;
         let (steady, during) = window.split(&load.take_samples())?;
         let result = result(number, step, as_wanted, &report, &window, (&steady).into(), (&during).into());
         let pause = result.pause_us.map_or_else(String::new, |us| format!(", pause {}", length(us)));
@@ -314,6 +318,14 @@ impl Course<'_> {
         tokio::select! {
             () = tokio::time::sleep(time) => {}
             never = self.glances(load, what) => match never {},
+        }
+    }
+
+    /// Waits for the answers of a window: those that come last are those that the pause held up longest.
+    async fn settle(&self, load: &Load, window: &Window) {
+        let began = Instant::now();
+        while !load.is_answered_until(window.end()) && began.elapsed() < SETTLE_LIMIT {
+            self.watch(load, "settling", GLANCE).await;
         }
     }
 

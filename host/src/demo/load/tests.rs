@@ -125,3 +125,39 @@ async fn a_pause_shows_in_every_line_that_was_due_meanwhile() {
     // 5 000 lines/s: 250 were due in the first half of the 100 ms, and each waited for more than 50.
     assert!(slow >= 200, "only {slow} lines show the pause");
 }
+
+#[tokio::test]
+async fn no_answer_is_faster_than_loopback() {
+    let (tally, _, samples) = run(Fault::None).await;
+    assert_eq!(samples.len() as u64, tally.sent);
+    let latencies = Latencies::of(samples.iter().map(|sample| sample.took)).expect("a histogram");
+    let fastest = samples.iter().map(|sample| sample.took).min().expect("a line");
+    assert!(fastest > Duration::from_micros(5), "an answer after {fastest:?}");
+    assert!(latencies.quantile(0.5) >= fastest && latencies.max() >= latencies.quantile(0.99), "{latencies:?}");
+}
+
+#[test]
+fn the_lines_are_dealt_out_in_turn() {
+    let schedule = Schedule { lines_per_second: 1_000, connections: 7 };
+    for due in [0, 1, 6, 7, 8, 20, 21] {
+        let shares: Vec<u64> = (0..7).map(|connection| schedule.share_of(connection, due)).collect();
+        assert_eq!(shares.iter().sum::<u64>(), due);
+        for (connection, share) in (0..).zip(shares) {
+            let last = share.checked_sub(1).map(|nth| schedule.number_of(connection, nth));
+            assert!(last.is_none_or(|number| number < due) && schedule.number_of(connection, share) >= due);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_due_before_a_pause_is_waited_for() {
+    let version = Expected { version: "1.0.0".to_owned(), counts_mine: false };
+    let load = Load::start(server(Fault::Pauses).await, 20, 5_000, version).await.expect("20 connections");
+    let until = Duration::from_millis(100);
+    while !load.is_answered_until(until) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(load.now() >= until, "nothing is answered that was not due");
+    let due = load.take_samples().iter().filter(|sample| sample.due <= until).count();
+    assert_eq!(due, 501);
+}

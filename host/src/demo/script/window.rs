@@ -56,6 +56,11 @@ impl Window {
         Self { asked, from: from.saturating_sub(MARGIN), to: to + MARGIN }
     }
 
+    /// When it is over.
+    pub(super) const fn end(&self) -> Duration {
+        self.to
+    }
+
     /// How long it is.
     pub(super) const fn length(&self) -> Duration {
         self.to.saturating_sub(self.from)
