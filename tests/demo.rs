@@ -1,1 +1,74 @@
-//! `host demo` as a person runs it.
+//! `host demo` as a person and as a program runs it.
+
+use serde_json::Value;
+
+use crate::harness::{Done, Host};
+
+fn demo(arguments: &[&str]) -> Done {
+    Host::unstarted().cli(&[&["demo"], arguments].concat())
+}
+
+#[test]
+fn the_demo_loses_nothing_and_its_figures_are_plausible() {
+    let done = demo(&["--connections", "20", "--swaps", "3", "--rate", "2000", "--output", "json"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let results = done.json();
+    assert_eq!((&results["passed"], &results["problems"]), (&true.into(), &serde_json::json!([])), "{results}");
+    assert_eq!((&results["connections"]["open"], &results["connections"]["dropped"]), (&20.into(), &0.into()));
+    let lines = &results["lines"];
+    assert!(lines["sent"].as_u64() > Some(1_000), "{lines}");
+    assert_eq!((&lines["answered"], &results["total"]), (&lines["sent"], &lines["sent"]), "{lines}");
+    for none in ["lost", "doubled", "out_of_order", "wrong", "dropped"] {
+        assert_eq!(lines[none], 0, "{none}");
+    }
+
+    let swaps = results["swaps"].as_array().unwrap();
+    let wanted: Vec<_> = swaps.iter().map(|swap| swap["wanted"].as_str().unwrap()).collect();
+    assert_eq!(wanted, ["upgrade", "rollback", "failure"]);
+    for swap in swaps {
+        assert_eq!(swap["as_wanted"], true, "{swap}");
+        assert!(swap["pause_us"].as_u64() > Some(0) && swap["state_bytes"].as_u64() > Some(0), "{swap}");
+        let phases: Vec<_> = swap["phases"].as_array().unwrap().iter().map(|phase| &phase["phase"]).collect();
+        assert_eq!(phases[..4], ["prepare", "quiesce", "snapshot", "code-change"], "{swap}");
+        seen(&swap["before"]);
+        seen(&swap["during"]);
+    }
+}
+
+/// Latencies over loopback, through a host: some microseconds at least, less than the test waits for anything.
+#[track_caller]
+fn seen(latencies: &Value) {
+    let figure = |name: &str| latencies[name].as_u64().unwrap();
+    assert!(figure("lines") > 0, "{latencies}");
+    let figures = [5, figure("p50_us"), figure("p99_us"), figure("max_us"), 60_000_000];
+    assert!(figures.is_sorted(), "{latencies}");
+}
+
+#[test]
+fn the_demo_shows_a_person_what_came_of_it() {
+    let done = demo(&["--connections", "5", "--swaps", "2", "--rate", "500", "--rows", "1000"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    for wanted in ["nothing lost, dropped or out of order", "pause", "code-change", "5 open", "rollback to 1.0.0"] {
+        assert!(done.stdout.contains(wanted), "`{wanted}` is missing: {done:?}");
+    }
+    assert!(done.stderr.contains("swap 1: deploy 1.1.0 — permanent, pause"), "plain lines off a terminal: {done:?}");
+}
+
+#[test]
+fn the_examples_are_written_out_as_they_are_listed() {
+    let host = Host::unstarted();
+    let folder = host.data().join("components");
+    let done = host.cli(&["demo", "--export", folder.to_str().unwrap(), "--output", "json"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let document = done.json();
+    let listed = document["files"].as_array().unwrap();
+    assert_eq!(listed.len(), example_workloads::all().len());
+    for guest in example_workloads::all() {
+        let file = listed.iter().filter_map(|one| one["file"].as_str()).find(|file| file.ends_with(guest.file_name));
+        let file = folder.join(file.unwrap_or_else(|| panic!("{} is not listed", guest.file_name)));
+        assert_eq!(std::fs::read(&file).unwrap(), guest.component, "{}", file.display());
+    }
+    let words = host.cli(&["demo", "--export", folder.to_str().unwrap()]);
+    assert_eq!(words.code, 0, "again is no error: {words:?}");
+    assert!(words.stdout.contains("counter-2.0.0.wasm") && words.stdout.contains("host deploy"), "{words:?}");
+}
