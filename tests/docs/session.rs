@@ -4,7 +4,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, sync_channel},
     time::Duration,
 };
 
@@ -55,7 +55,7 @@ impl Session {
         }
         shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(std::fs::File::create(&complaints).unwrap());
         let mut shell = shell.spawn().unwrap();
-        let (sender, done) = channel();
+        let (sender, done) = sync_channel(1);
         let mut output = BufReader::new(shell.stdout.take().unwrap());
         std::thread::spawn(move || {
             loop {
