@@ -6,7 +6,7 @@
 //! `cargo bench --bench echo`; `ROUNDS=20 SECONDS=3` asks for more.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
-#![expect(clippy::unwrap_used, reason = "a benchmark that can't be set up ends")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark that can't be set up ends")]
 
 use std::{
     io::{BufRead as _, BufReader},

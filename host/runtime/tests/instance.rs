@@ -278,7 +278,8 @@ async fn a_batch_with_too_much_in_it_loses_the_instance() {
     // One answer of eight bytes to each of three connections.
     let events: Vec<_> =
         (1..=3).map(|connection| Event::Received(Received { connection, data: b"incr\n".into() })).collect();
-    let cases: [(fn(&mut EffectLimits), Excess); 3] = [
+    type Lower = fn(&mut EffectLimits);
+    let cases: [(Lower, Excess); 3] = [
         (|limits| limits.count = 2, Excess::Effects { given: 3, limit: 2 }),
         (|limits| limits.bytes = 23, Excess::EffectBytes { given: 24, limit: 23 }),
         (|limits| limits.targets = 2, Excess::Targets { given: 3, limit: 2 }),

@@ -1,5 +1,7 @@
 //! A host in this process, real sockets, the example workloads.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that can't go on fails")]
+
 use std::time::Duration;
 
 use bytes::Bytes;

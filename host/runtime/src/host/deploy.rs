@@ -176,7 +176,10 @@ impl Inner {
             drain(&workload, over).await?;
         }
         driver.steps.begin("brace");
-        ask(&workload.control, |braced| Control::Brace { braced }).await?;
+        match timeout(policy.pause_limit, ask(&workload.control, |braced| Control::Brace { braced })).await {
+            Ok(braced) => braced?,
+            Err(_) => return self.abort(driver, still_busy(policy.pause_limit)).await,
+        }
         driver.steps.end();
         let Driver { slot, mut report, mut swap, mut span, steps, progress, ticket } = driver;
         report.steps = steps.done;
