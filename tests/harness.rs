@@ -55,6 +55,7 @@ impl Host {
     /// Starts the process and waits until it answers.
     pub(crate) fn run(&mut self) {
         assert!(self.child.is_none(), "it runs");
+        compiled::lend(&self.data());
         let mut command = self.command(&["run"]);
         command.args(&self.arguments);
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
@@ -298,6 +299,54 @@ impl Drop for Host {
         if let Some(child) = &mut self.child {
             drop(child.kill());
             drop(child.wait());
+        }
+        compiled::keep(&self.data());
+    }
+}
+
+/// Compiled code that hosts of earlier tests left: without it most of a run would be spent on compiling the same guests
+/// again. A host checks what it finds and compiles what is missing or not whole.
+mod compiled {
+    use std::{
+        fs::{self, DirBuilder},
+        os::unix::fs::DirBuilderExt as _,
+        path::{Path, PathBuf},
+    };
+
+    /// Far more than there are guests; reached after some rebuilds of them, it is time to begin anew.
+    const ENTRIES_LIMIT: usize = 200;
+
+    fn shelf() -> PathBuf {
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")
+    }
+
+    /// Puts it into a data directory. The files are shared: whoever damages one has to write another in its place.
+    pub(super) fn lend(data: &Path) {
+        let compiled = data.join("compiled");
+        if compiled.exists() {
+            return;
+        }
+        DirBuilder::new().recursive(true).mode(0o700).create(&compiled).unwrap();
+        share(&shelf(), &compiled);
+    }
+
+    /// Takes it from a data directory.
+    pub(super) fn keep(data: &Path) {
+        let shelf = shelf();
+        if fs::read_dir(&shelf).is_ok_and(|entries| entries.count() > ENTRIES_LIMIT) {
+            drop(fs::remove_dir_all(&shelf));
+        }
+        drop(fs::create_dir_all(&shelf));
+        share(&data.join("compiled"), &shelf);
+    }
+
+    /// What can't be shared is compiled again; what is there stays.
+    fn share(from: &Path, to: &Path) {
+        for entry in fs::read_dir(from).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|ending| ending == "code") {
+                drop(fs::hard_link(&path, to.join(entry.file_name())));
+            }
         }
     }
 }
