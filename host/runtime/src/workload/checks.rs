@@ -16,6 +16,10 @@ const KEPT: usize = 256;
 const SLOWER_FACTOR: u32 = 10;
 /// … and below this nobody notices.
 const SLOWER_FLOOR: Duration = Duration::from_millis(5);
+/// A median of fewer batches is whatever the machine did besides, …
+const FEW: usize = 16;
+/// … so that only what no machine explains is held against the release.
+const SLOWER_FLOOR_OF_FEW: Duration = Duration::from_millis(250);
 
 /// How long batches take, and an event in them: a batch after a pause holds all that was parked, so batches don't compare.
 #[derive(Debug, Default)]
@@ -41,6 +45,13 @@ impl Pace {
         let mut sorted: Vec<_> = self.last.iter().map(|(_, event)| *event).collect();
         sorted.sort_unstable();
         sorted.get(sorted.len() / 2).copied()
+    }
+
+    /// Whether it is slower than `before`, beyond what is allowed and what is chance. False without batches to compare.
+    fn is_much_slower_than(&self, before: &Self) -> bool {
+        let (Some(now), Some(usual)) = (self.median(), before.median()) else { return false };
+        let floor = if self.last.len() < FEW { SLOWER_FLOOR_OF_FEW } else { SLOWER_FLOOR };
+        now > (usual * SLOWER_FACTOR).max(floor)
     }
 
     /// Begins anew, and gives what was: sorting it is not a pause's work.
@@ -93,14 +104,34 @@ impl Actor {
     }
 
     fn latency(&self, baseline: Option<&Baseline>) -> Check {
-        let (passed, seen) = match (baseline.and_then(|baseline| baseline.pace.median()), self.pace.median()) {
-            (Some(before), Some(now)) => {
-                let allowed = (before * SLOWER_FACTOR).max(SLOWER_FLOOR);
-                (now <= allowed, format!("an event takes {}, before the swap {}", ms(now), ms(before)))
-            }
-            (_, Some(now)) => (true, format!("an event takes {}", ms(now))),
-            (_, None) => (true, "no event yet".to_owned()),
+        let passed = !baseline.is_some_and(|baseline| self.pace.is_much_slower_than(&baseline.pace));
+        let seen = match (baseline.and_then(|baseline| baseline.pace.median()), self.pace.median()) {
+            (Some(before), Some(now)) => format!("an event takes {}, before the swap {}", ms(now), ms(before)),
+            (_, Some(now)) => format!("an event takes {}", ms(now)),
+            (_, None) => "no event yet".to_owned(),
         };
         Check { name: "latency".to_owned(), passed, seen }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(batches: usize, took_ms: u64) -> Pace {
+        let mut pace = Pace::default();
+        (0..batches).for_each(|_| pace.note(Duration::from_millis(took_ms), 1));
+        pace
+    }
+
+    #[test]
+    fn a_slow_release_is_held_against_and_a_slow_moment_is_not() {
+        let before = pace(100, 1);
+        for (batches, took_ms, slow) in
+            [(0, 0, false), (1, 100, false), (1, 300, true), (FEW, 4, false), (FEW, 10, false), (FEW, 11, true)]
+        {
+            assert_eq!(pace(batches, took_ms).is_much_slower_than(&before), slow, "{batches} of {took_ms} ms");
+        }
+        assert!(!pace(FEW, 100).is_much_slower_than(&pace(0, 0)), "nothing to compare with");
     }
 }
