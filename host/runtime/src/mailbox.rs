@@ -135,15 +135,6 @@ impl Mailbox {
         }
     }
 
-    /// Like [`filled`](Self::filled), but lets whoever else is ready put in his items first: one call into the guest for many
-    /// events costs little more than for one. With nobody else ready it costs a look at the sockets. Cancel safe.
-    pub(crate) async fn gathered(&self) {
-        if self.is_empty() {
-            self.filled().await;
-            tokio::task::yield_now().await;
-        }
-    }
-
     /// Moves up to `events` items and about `bytes` bytes into `batch`, in order. Items and bytes that still wait.
     pub(crate) fn take(&self, batch: &mut Vec<Item>, events: usize, bytes: usize) -> (usize, usize) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);

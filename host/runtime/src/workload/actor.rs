@@ -165,7 +165,7 @@ impl Actor {
                     set_for = None;
                     Action::Wake
                 }
-                () = async { if waiting { self.around.mailbox.gathered().await } }, if self.instance.is_some() => Action::Batch,
+                () = async { if waiting { self.around.mailbox.filled().await } }, if self.instance.is_some() => Action::Batch,
             };
             if self.apply(action).await.is_break() {
                 return;
