@@ -56,7 +56,7 @@
 //!   from the config belongs into [`Workload::configure`].
 //! - **Ordered maps only** (`BTreeMap`, `BTreeSet`). The standard `HashMap` seeds itself once per instance, so that the same
 //!   events give another order after a restart: replaying them would not give the same effects, and two snapshots of the same
-//!   state would differ. The host's rehearsal refuses such a state.
+//!   state would differ. The host's rehearsal names such a state.
 //! - **A state type that changes gets a new version number**; see [`State`] and the [upgrading guide](upgrading).
 //! - **A panic traps.** The batch never happened, and the host gives the workload a new instance. Input from outside should
 //!   therefore give an answer, never a panic. The panic's message goes to stderr, which the host logs.
