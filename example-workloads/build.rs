@@ -17,6 +17,9 @@ mod catalog;
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "guest";
 
+/// What a component begins with; a module has another layer in its place.
+const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() {
@@ -40,7 +43,8 @@ fn run() -> Result<()> {
 
     check_catalog(&here)?;
     ensure_target()?;
-    let components = build_guests(root, &target_root(&out)?.join("guests"))?;
+    let mut components = build_guests(root, &target_root(&out)?.join("guests"))?;
+    components.extend(encode_texts(root, &here, &out)?);
     write_catalog(&components, &out)
 }
 
@@ -57,15 +61,19 @@ fn check_catalog(here: &Path) -> Result<()> {
     let listed = catalog::EXAMPLES.iter().map(|(name, version, _)| format!("{name}-{version}")).collect();
     compare("example-workloads/", &found, &listed)?;
 
-    let mut found = BTreeSet::new();
-    for entry in fs::read_dir(here.join("faults/examples"))? {
-        let path = entry?.path();
-        if let (Some(stem), Some("rs")) = (path.file_stem(), path.extension().and_then(|e| e.to_str())) {
-            found.insert(stem.to_string_lossy().into_owned());
+    for (folder, ending, guests) in [("faults/examples", "rs", catalog::FAULTS), ("faults/wat", "wat", catalog::TEXTS)]
+    {
+        let mut found = BTreeSet::new();
+        for entry in fs::read_dir(here.join(folder))? {
+            let path = entry?.path();
+            if let Some(stem) = path.file_stem().filter(|_| path.extension().is_some_and(|found| found == ending)) {
+                found.insert(stem.to_string_lossy().into_owned());
+            }
         }
+        let listed = guests.iter().map(|(name, _)| (*name).to_owned()).collect();
+        compare(&format!("example-workloads/{folder}/"), &found, &listed)?;
     }
-    let listed = catalog::FAULTS.iter().map(|(name, _)| (*name).to_owned()).collect();
-    compare("example-workloads/faults/examples/", &found, &listed)
+    Ok(())
 }
 
 fn compare(folder: &str, found: &BTreeSet<String>, listed: &BTreeSet<String>) -> Result<()> {
@@ -138,6 +146,26 @@ fn build_guests(root: &Path, target_dir: &Path) -> Result<Vec<(String, PathBuf)>
     Ok(components)
 }
 
+/// Makes components of the guests in the text format: of a module, by the interface it says it keeps; of a component, as it
+/// is.
+fn encode_texts(root: &Path, here: &Path, out: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut resolve = wit_parser::Resolve::default();
+    let (package, _) = resolve.push_dir(root.join("wit"))?;
+    let world = resolve.select_world(&[package], Some("workload"))?;
+    let mut components = Vec::new();
+    for (name, _) in catalog::TEXTS {
+        let mut wasm = wat::parse_file(here.join(format!("faults/wat/{name}.wat")))?;
+        if !wasm.starts_with(COMPONENT) {
+            wit_component::embed_component_metadata(&mut wasm, &resolve, world, wit_component::StringEncoding::UTF8)?;
+            wasm = wit_component::ComponentEncoder::default().module(&wasm)?.encode()?;
+        }
+        let file = out.join(format!("text-{name}.wasm"));
+        fs::write(&file, wasm)?;
+        components.push(((*name).to_owned(), file));
+    }
+    Ok(components)
+}
+
 fn cargo_build(root: &Path, target_dir: &Path) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root).args(["build", "--locked", "--profile", PROFILE, "--target", TARGET]);
@@ -199,7 +227,7 @@ fn write_catalog(components: &[(String, PathBuf)], out: &Path) -> Result<()> {
         text,
         "/// The guests that misbehave on purpose, each by its name.\npub mod faults {{\nuse super::{{Example, Kind}};"
     )?;
-    for (name, about) in catalog::FAULTS {
+    for (name, about) in catalog::FAULTS.iter().chain(catalog::TEXTS) {
         let function = entry(&mut text, name, catalog::FAULT_VERSION, name, "Fault", about)?;
         all.push(format!("faults::{function}"));
     }

@@ -54,6 +54,12 @@ impl Host {
 
     /// Starts the process and waits until it answers.
     pub(crate) fn run(&mut self) {
+        self.begin();
+        self.eventually("the host answers", || self.cli(&["status"]).code == 0);
+    }
+
+    /// Starts the process.
+    pub(crate) fn begin(&mut self) {
         assert!(self.child.is_none(), "it runs");
         compiled::lend(&self.data());
         let mut command = self.command(&["run"]);
@@ -62,7 +68,6 @@ impl Host {
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.child = Some(command.spawn().unwrap());
-        self.eventually("the host answers", || self.cli(&["status"]).code == 0);
     }
 
     /// Like `run`, with another environment from now on.
@@ -102,13 +107,19 @@ impl Host {
         Underway(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
+    /// Begins a call that waits for its answer for a minute.
+    pub(crate) fn begin_call(&self, method: &str) -> Underway {
+        let mut command = self.command(&["call", "counter", method, "--timeout", "1m", "--output", "json"]);
+        Underway(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
     fn deploy_command(&self, component: &Path, version: &str, arguments: &[&str]) -> Command {
         let file = component.to_str().unwrap();
         let mut all = vec!["deploy", file, "--version", version, "--output", "json"];
         if !arguments.contains(&"--name") {
             all.extend(["--name", "counter"]);
         }
-        if !arguments.contains(&"--probation") && !arguments.contains(&"--dry-run") {
+        if !["--probation", "--hold", "--dry-run"].iter().any(|given| arguments.contains(given)) {
             all.extend(["--probation", "0s"]);
         }
         all.extend(arguments);
@@ -316,28 +327,34 @@ mod compiled {
     /// Far more than there are guests; reached after some rebuilds of them, it is time to begin anew.
     const ENTRIES_LIMIT: usize = 200;
 
-    fn shelf() -> PathBuf {
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")
+    /// One for each engine.
+    const FOLDERS: [&str; 2] = ["compiled", "compiled-sessions"];
+
+    fn shelf(folder: &str) -> PathBuf {
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder)
     }
 
     /// Puts it into a data directory. The files are shared: whoever damages one has to write another in its place.
     pub(super) fn lend(data: &Path) {
-        let compiled = data.join("compiled");
-        if compiled.exists() {
-            return;
+        for folder in FOLDERS {
+            let compiled = data.join(folder);
+            if !compiled.exists() {
+                DirBuilder::new().recursive(true).mode(0o700).create(&compiled).unwrap();
+                share(&shelf(folder), &compiled);
+            }
         }
-        DirBuilder::new().recursive(true).mode(0o700).create(&compiled).unwrap();
-        share(&shelf(), &compiled);
     }
 
     /// Takes it from a data directory.
     pub(super) fn keep(data: &Path) {
-        let shelf = shelf();
-        if fs::read_dir(&shelf).is_ok_and(|entries| entries.count() > ENTRIES_LIMIT) {
-            drop(fs::remove_dir_all(&shelf));
+        for folder in FOLDERS {
+            let shelf = shelf(folder);
+            if fs::read_dir(&shelf).is_ok_and(|entries| entries.count() > ENTRIES_LIMIT) {
+                drop(fs::remove_dir_all(&shelf));
+            }
+            drop(fs::create_dir_all(&shelf));
+            share(&data.join(folder), &shelf);
         }
-        drop(fs::create_dir_all(&shelf));
-        share(&data.join("compiled"), &shelf);
     }
 
     /// What can't be shared is compiled again; what is there stays.
@@ -382,7 +399,15 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::of(TcpStream::connect(address).unwrap())
+    }
+
+    /// A client, if somebody listens there.
+    pub(crate) fn try_connect(address: SocketAddr) -> Option<Self> {
+        TcpStream::connect(address).ok().map(Self::of)
+    }
+
+    fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self { reader: BufReader::new(stream) }
@@ -421,6 +446,18 @@ impl Client {
         let there = stream.peek(&mut [0]).is_ok();
         stream.set_nonblocking(false).unwrap();
         there || !self.reader.buffer().is_empty()
+    }
+
+    /// Whether the other side closed it.
+    pub(crate) fn is_closed(&self) -> bool {
+        let stream = self.reader.get_ref();
+        stream.set_nonblocking(true).unwrap();
+        let closed = match stream.peek(&mut [0]) {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+        };
+        stream.set_nonblocking(false).unwrap();
+        closed
     }
 
     /// Everything up to the end of the stream.

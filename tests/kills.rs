@@ -99,6 +99,11 @@ fn killed_while_preparing_the_old_release_runs_on() {
 }
 
 #[test]
+fn killed_between_the_checkpoint_of_the_switch_and_its_record_the_old_release_runs_on() {
+    the_old_runs_on_after_a_death_in("record-entry");
+}
+
+#[test]
 fn killed_while_quiescing_the_old_release_runs_on() {
     the_old_runs_on_after_a_death_in("quiesce");
 }

@@ -2,15 +2,21 @@
 
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
+mod calls;
 mod cli;
 mod contract;
 mod demo;
 mod docs;
 mod faults;
 mod features;
+mod fuzz;
 mod harness;
+mod hostile;
 mod kills;
 mod net;
+mod replays;
+mod rollbacks;
+mod sessions;
 mod storage;
 mod swaps;
 mod telemetry;

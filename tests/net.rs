@@ -310,6 +310,21 @@ fn a_deploy_during_probation_makes_the_running_release_permanent_first() {
 }
 
 #[test]
+fn a_client_that_resets_its_connection_in_the_pause_does_not_undo_the_swap() {
+    let host = Host::with_counter();
+    let (mut staying, mut leaving) = (host.connect(), host.connect());
+    assert_eq!(staying.ask("incr"), "1.0.0 1");
+    leaving.send("incr\n");
+    host.eventually("it is answered", || leaving.has_answer());
+    let deploy = paused(&host);
+    // With its answer unread, its end is a reset.
+    drop(leaving);
+    let done = deploy.end();
+    assert_eq!((done.code, &done.json()["report"]["verdict"]), (0, &"permanent".into()), "{done:?}\n{}", host.log());
+    assert_eq!(staying.ask("incr"), "1.0.0 3");
+}
+
+#[test]
 fn a_drain_closes_connections_after_their_answers_and_lets_new_ones_in() {
     let host = Host::with_counter();
     let mut old: Vec<_> = (0..20).map(|_| host.connect()).collect();

@@ -148,6 +148,11 @@ fn the_checkpoint_before_is_used(damage: impl Fn(&Path), words: &str) {
     let told = host.events("checkpoint.damaged");
     assert!(told[0]["message"].as_str().unwrap().contains(words), "{told:?}");
     assert!(newest.with_extension("damaged").exists(), "it is kept for whoever wants to look");
+    let health = host.health("counter");
+    assert_eq!(health["status"], "degraded", "{health}");
+    let held =
+        health["details"].as_array().unwrap().iter().find(|detail| detail["name"] == "checkpoint-damaged").unwrap();
+    assert!(held["value"].as_str().unwrap().contains(words), "{health}");
 }
 
 #[test]
@@ -289,5 +294,27 @@ mod full {
         host.limit_file_size(None);
         host.eventually("health is good again", || host.health("counter")["status"] == "ok");
         checkpointed(&host);
+    }
+
+    #[test]
+    fn what_a_full_disk_did_not_take_of_a_swap_is_written_when_there_is_room() {
+        let mut host = Host::start_with(&["--checkpoint-every", "10m"], &[]);
+        host.start_counter();
+        let deploy = host.begin_deploy(&host.counter("1.1.0"), "1.1.0", &["--probation", "3s"]);
+        host.eventually("it is on probation", || host.phase() == "probation");
+        host.limit_file_size(Some(1));
+        let held = |about: &str| {
+            let details = host.health("counter")["details"].as_array().unwrap().clone();
+            details.iter().any(|detail| detail["name"] == about)
+        };
+        host.eventually("it is said", || held("history") && held("ledger"));
+        assert_eq!(deploy.end().code, 0, "whoever deployed was told all the same");
+        host.limit_file_size(None);
+        host.eventually("it is written", || !held("history") && !held("ledger"));
+        assert_eq!(host.reports_of("counter")[0]["verdict"], "permanent");
+        host.kill();
+        host.run();
+        assert_eq!(host.workload("counter")["version"], "1.1.0");
+        assert!(host.workload("counter")["swap"].is_null(), "its probation is over");
     }
 }

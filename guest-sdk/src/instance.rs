@@ -98,6 +98,8 @@ impl<W: Workload> Instance<W> {
     pub fn code_change(&mut self, state: StoredState, from_version: &str) -> Result<(), String> {
         // What `init` made goes first: its memory is then free for the state that replaces it.
         self.workload = None;
+        // The first snapshot comes in a pause, too: it will be about as big.
+        self.snapshot_bytes = state.data.len();
         let mut workload = W::restore(&state).map_err(|error| format!("state of {from_version}: {error}"))?;
         drop(state);
         workload.configure(&self.config)?;
@@ -111,14 +113,11 @@ impl<W: Workload> Instance<W> {
     /// Before `init`; a schema it can't write; a downgrade that refuses.
     pub fn snapshot(&mut self, schema: u32) -> Result<StoredState, String> {
         let workload = self.workload.as_ref().ok_or(NOT_INITIALISED)?;
-        if schema != W::VERSION {
-            return Ok(workload.store_as(schema)?);
-        }
         // The state is about as big as last time; a little more avoids the copy that growing the buffer would cost.
         let expected = self.snapshot_bytes + self.snapshot_bytes / 16 + 64;
-        let data = crate::state::encode(workload, expected)?;
-        self.snapshot_bytes = data.len();
-        Ok(StoredState { format: W::format(), data })
+        let state = workload.__store_as(schema, expected)?;
+        self.snapshot_bytes = state.data.len();
+        Ok(state)
     }
 
     /// How the workload is. Before `init`: failed.

@@ -86,6 +86,8 @@ mod event;
 mod export;
 mod fingerprint;
 pub mod framing;
+#[cfg(any(test, all(target_family = "wasm", feature = "heap")))]
+mod heap;
 mod id;
 mod instance;
 mod schema;
@@ -94,6 +96,10 @@ pub mod testing;
 #[doc(hidden)]
 pub mod wire;
 mod workload;
+
+#[cfg(all(target_family = "wasm", feature = "heap"))]
+#[global_allocator]
+static HEAP: heap::Heap = heap::Heap::new();
 
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../../docs/UPGRADING.md")]

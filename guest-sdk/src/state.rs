@@ -168,14 +168,20 @@ pub trait State: Serialize + DeserializeOwned + Schema + Sized + 'static {
     /// # Errors
     /// A schema that is not among [`downgrades_to`](State::downgrades_to), a step down that refuses, or as `store`.
     fn store_as(&self, schema: u32) -> Result<StoredState, StateError> {
+        self.__store_as(schema, 0)
+    }
+
+    /// `store_as` for who knows about how large it will be: the buffer then need not grow.
+    #[doc(hidden)]
+    fn __store_as(&self, schema: u32, expected_bytes: usize) -> Result<StoredState, StateError> {
         if schema == Self::VERSION {
-            return self.store();
+            return Ok(StoredState { format: Self::format(), data: encode(self, expected_bytes)? });
         }
         let formats = Self::downgrades_to();
         let Some(format) = formats.iter().find(|format| format.schema == schema) else {
             return Err(StateError::NoDowngrade { asked: schema, writes: Self::format(), also: formats });
         };
-        Ok(StoredState { format: *format, data: self.__descend(schema)? })
+        Ok(StoredState { format: *format, data: self.__descend(schema, expected_bytes)? })
     }
 
     /// The state from bytes of its own or an older format, climbing one step at a time.
@@ -201,7 +207,7 @@ pub trait State: Serialize + DeserializeOwned + Schema + Sized + 'static {
     #[doc(hidden)]
     fn __climb(schema: u32, data: &[u8]) -> Result<Self, StateError>;
     #[doc(hidden)]
-    fn __descend(&self, schema: u32) -> Result<Vec<u8>, StateError>;
+    fn __descend(&self, schema: u32, expected_bytes: usize) -> Result<Vec<u8>, StateError>;
 }
 
 /// How a newer state takes over an older one. Asked for by `#[state(from = T)]`; see [`State`] for an example.
@@ -368,10 +374,14 @@ pub fn step_up<Old: State, New: State + Upgrade<Old>>(schema: u32, data: &[u8]) 
 }
 
 #[doc(hidden)]
-pub fn step_down<Old: State, New: State + Downgrade<Old>>(new: &New, schema: u32) -> Result<Vec<u8>, StateError> {
+pub fn step_down<Old: State, New: State + Downgrade<Old>>(
+    new: &New,
+    schema: u32,
+    expected_bytes: usize,
+) -> Result<Vec<u8>, StateError> {
     new.downgrade()
         .map_err(|reason| StateError::Step { from: New::VERSION, to: Old::VERSION, reason })?
-        .__descend(schema)
+        .__descend(schema, expected_bytes)
 }
 
 /// The end of a chain. The SDK asks only for schemas it collected from the same chain, so nothing valid comes here.

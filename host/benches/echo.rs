@@ -3,7 +3,7 @@
 //! Each server is a process of its own, with all cores to share with the client's process (this one). Rounds alternate
 //! between the two, so that a machine that slows down slows both; what counts is the ratio of the medians.
 //!
-//! `cargo bench --bench echo`; `ROUNDS=20 SECONDS=3` asks for more.
+//! `cargo bench --bench echo`; `ROUNDS=20 SECONDS=3` asks for more, `-- chunks` for the loads with that word in their name.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark that can't be set up ends")]
@@ -43,6 +43,17 @@ const LOADS: [Load; 3] = [
 /// A process that ends with its owner.
 struct Server(Child);
 
+impl Server {
+    /// What it has used of the processors, its own and the system's on its behalf.
+    fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        // After the name, which is in parentheses, from the third field on.
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks: u64 = fields[11..=12].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.0.kill());
@@ -62,15 +73,29 @@ fn main() {
     let (host, addresses) = start_host(folder.path());
     let client = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     println!("echo, {CONNECTIONS} connections, {} bytes a message, {rounds} rounds of {time:?} in turn\n", LINE.len());
-    for load in LOADS {
+    // `cargo bench` adds a flag of its own.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    for load in LOADS.into_iter().filter(|load| wanted.is_empty() || wanted.iter().any(|word| load.name.contains(word)))
+    {
         let address = addresses.iter().find(|(name, _)| *name == load.workload).unwrap().1;
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours, mut theirs) = (Figures::default(), Figures::default());
         for _ in 0..rounds {
-            theirs.push(client.block_on(drive(plain_address, load.depth, time)));
-            ours.push(client.block_on(drive(address, load.depth, time)));
+            for (figures, server, address) in [(&mut theirs, &plain, plain_address), (&mut ours, &host, address)] {
+                let before = server.processor_time();
+                let answered = client.block_on(drive(address, load.depth, time));
+                figures.rates.push(answered as f64 / time.as_secs_f64());
+                figures.answered += answered;
+                figures.processor += server.processor_time() - before;
+            }
         }
-        let (ours, theirs) = (median(ours), median(theirs));
-        println!("{:<28} plain {:>9.0}/s   host {:>9.0}/s   {:>5.1} %", load.name, theirs, ours, 100.0 * ours / theirs);
+        let (our_rate, their_rate) = (median(ours.rates), median(theirs.rates));
+        println!(
+            "{:<28} plain {their_rate:>9.0}/s {:>6.2} µs   host {our_rate:>9.0}/s {:>6.2} µs   {:>5.1} %",
+            load.name,
+            theirs.processor.as_secs_f64() * 1e6 / theirs.answered as f64,
+            ours.processor.as_secs_f64() * 1e6 / ours.answered as f64,
+            100.0 * our_rate / their_rate
+        );
     }
     drop((plain, host));
 }
@@ -80,8 +105,16 @@ fn median(mut rates: Vec<f64>) -> f64 {
     rates.get(rates.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Messages answered per second.
-async fn drive(address: SocketAddr, depth: usize, time: Duration) -> f64 {
+/// Of all rounds with one server.
+#[derive(Default)]
+struct Figures {
+    rates: Vec<f64>,
+    answered: usize,
+    processor: Duration,
+}
+
+/// Messages answered.
+async fn drive(address: SocketAddr, depth: usize, time: Duration) -> usize {
     let until = Instant::now() + time;
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..CONNECTIONS {
@@ -99,8 +132,7 @@ async fn drive(address: SocketAddr, depth: usize, time: Duration) -> f64 {
             answered
         });
     }
-    let answered: usize = tasks.join_all().await.into_iter().sum();
-    answered as f64 / time.as_secs_f64()
+    tasks.join_all().await.into_iter().sum()
 }
 
 /// The same server without a host, its address on standard output.

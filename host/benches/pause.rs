@@ -66,7 +66,7 @@ fn print(rows: u32, document: &Value) {
 
 fn kind(swap: &Value) -> &'static str {
     match swap["what"].as_str() {
-        Some(what) if what.contains("on purpose") => "failed",
+        Some(what) if what.ends_with("to fail") => "failed",
         Some(what) if what.starts_with("rollback") => "rollbacks",
         _ => "upgrades",
     }

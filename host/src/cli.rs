@@ -11,6 +11,7 @@ mod history;
 mod inspect;
 mod operation;
 mod plan;
+mod replay;
 mod rollback;
 mod run;
 mod status;
@@ -69,6 +70,9 @@ enum Command {
     Deploy(deploy::Args),
     Plan(plan::Args),
     Rollback(rollback::Args),
+    /// End a probation for good: one that is held, or one that has time left
+    Commit(operation::Args),
+    Replay(replay::Args),
     Status(status::Args),
     Versions(versions::Args),
     History(history::Args),
@@ -140,6 +144,8 @@ async fn dispatch(global: &Global, command: Command) -> Result<ExitCode, Trouble
         Command::Deploy(args) => deploy::run(global, args).await?,
         Command::Plan(args) => plan::run(global, args).await?,
         Command::Rollback(args) => rollback::run(global, args).await?,
+        Command::Commit(args) => operation::commit(global, args).await?,
+        Command::Replay(args) => replay::run(global, args).await?,
         Command::Status(args) => status::run(global, args).await?,
         Command::Versions(args) => versions::run(global, args).await?,
         Command::History(args) => history::run(global, args).await?,
@@ -187,8 +193,13 @@ mod tests {
             "host deploy counter.wasm --version 1.0.0 --listen tcp://127.0.0.1:7000 --listen tcp://[::1]:7000",
             "host deploy c.wasm --version 1.1.0 --name counter --config c.toml --dry-run --timeout 500ms --probation 0s",
             "host deploy c.wasm --version 1.0.0 --downgrade --force --drain 5m --state-from last-checkpoint",
+            "host deploy session.wasm --version 1.0.0 --listen tcp://127.0.0.1:7002 --topology per-connection",
             "host plan counter.wasm --version 1.0.0",
             "host rollback counter --to 1.0.0 --timeout 10s --force",
+            "host deploy c.wasm --version 1.1.0 --hold --allow-loss --shadow 10s --shadow-limit 5",
+            "host commit counter",
+            "host replay counter",
+            "host replay counter --with counter-1.1.0.wasm --version 1.1.0",
             "host status",
             "host status counter --output json",
             "host versions counter --data /tmp/x",
@@ -220,6 +231,9 @@ mod tests {
             ("host deploy c.wasm --version 1.0.0 --listen 7000", "tcp://127.0.0.1:7000"),
             ("host deploy c.wasm --version 1.0.0 --name Counter", "lower-case"),
             ("host deploy c.wasm --version 1.0.0 --state-from nowhere", "last-checkpoint"),
+            ("host deploy c.wasm --version 1.0.0 --topology many", "per-connection"),
+            ("host deploy c.wasm --version 1.0.0 --shadow-limit 5", "--shadow"),
+            ("host replay counter --with c.wasm", "--version"),
             ("host run --min-free-disk plenty", "100MiB"),
             ("host run --max-memory-percent 101", "100"),
             ("host status Ä", "lower-case"),

@@ -16,6 +16,8 @@ mod progress;
 mod render;
 mod results;
 mod script;
+mod soak;
+mod usage;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -39,9 +41,9 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000_000))]
     rows: u32,
 
-    /// Lines per second, all connections together
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    rate: u64,
+    /// Lines per second, all connections together [default: 20 000]; in a soak, of steady clients [default: 2 000]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    rate: Option<u64>,
 
     /// Time between swaps, in which the latency without one is measured [default: what fits into ten seconds in all]
     #[arg(long, value_parser = humantime::parse_duration)]
@@ -51,12 +53,29 @@ pub(crate) struct Args {
     #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
     probation: Duration,
 
+    /// Make every upgrade a component that the host has not seen, so that it is compiled while the clients send
+    #[arg(long)]
+    recompile: bool,
+
+    /// Instead: chance swaps, failures, kills and clients of every kind for so long, checked by what the clients saw
+    #[arg(long, value_name = "D", value_parser = humantime::parse_duration, conflicts_with_all = ["swaps", "steady", "probation", "recompile"])]
+    soak: Option<Duration>,
+
+    /// Which soak: the same number asks for the same acts in the same order [default: chance]
+    #[arg(long, requires = "soak")]
+    seed: Option<u64>,
+
     /// Start nothing; write the example components into this folder
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["connections", "swaps", "rows", "rate", "steady", "probation"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["connections", "swaps", "rows", "rate", "steady", "probation", "recompile", "soak"])]
     export: Option<PathBuf>,
 }
 
 impl Args {
+    /// Lines per second. A soak wants clients that leave each other room, not a full machine.
+    fn rate(&self) -> u64 {
+        self.rate.unwrap_or(if self.soak.is_some() { 2_000 } else { 20_000 })
+    }
+
     /// Time between swaps: what was asked for, or a fair share of six seconds, but neither so short that there is no steady
     /// time in between nor so long that nobody watches.
     fn steady(&self) -> Duration {
@@ -76,6 +95,9 @@ pub(crate) async fn run(args: Args, output: Output) -> anyhow::Result<ExitCode> 
         let exported = export::write(folder)?;
         render::exported(folder, &exported, output)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(length) = args.soak {
+        return soak::run(&args, length, output).await;
     }
     let results = match script::run(&args).await? {
         script::Ending::Done(results) => results,

@@ -34,6 +34,7 @@ fn next() -> (DeployRequest, Bytes) {
         version: "1.1.0".parse().unwrap(),
         listeners: None,
         config: None,
+        topology: None,
         intent: Intent::Deploy { downgrade: false },
         policy: SwapPolicy { probation: Duration::ZERO, ..SwapPolicy::default() },
         extent: Extent::Swap,

@@ -78,7 +78,7 @@ fn a_plan_says_what_a_deploy_would_do_and_changes_nothing() {
 fn still(host: &Host) -> Value {
     let mut status = host.workload("counter");
     let (state, table) = (host.words(&["call", "counter", "total"], 0), status.as_object_mut().unwrap());
-    table.retain(|name, _| !["events", "batches", "checkpoint"].contains(&name.as_str()));
+    table.retain(|name, _| !["events", "batches", "checkpoint", "journal_bytes"].contains(&name.as_str()));
     table.insert("total".to_owned(), state.into());
     table.insert("history".to_owned(), host.json(&["history"])["reports"].as_array().unwrap().len().into());
     status
@@ -127,13 +127,28 @@ fn a_dry_run_tells_times_and_sizes_from_a_copy_of_the_live_state_and_changes_not
 #[test]
 fn a_dry_run_says_when_the_pause_would_not_fit() {
     let host = Host::with_counter();
-    let slow = host.fault("code-change-slow");
-    let rehearse =
-        ["deploy", slow.to_str().unwrap(), "--name", "counter", "--version", "1.0.1", "--dry-run", "--timeout", "1ms"];
-    says(&host.words(&rehearse, 1), &["would not work", "more than 1ms (--timeout)", "does NOT fit"]);
+    let (slow, config) = (host.fault("code-change-slow"), host.file("slow.toml", b"burn = 1000000000\n"));
+    // Long for a snapshot on any machine, short for that `code-change`.
+    let rehearse = ["--name", "counter", "--version", "1.0.1", "--dry-run", "--timeout", "200ms"];
+    let files = ["deploy", slow.to_str().unwrap(), "--config", config.to_str().unwrap()];
+    let rehearse = [&files[..], &rehearse].concat();
+    says(&host.words(&rehearse, 1), &["would not work", "more than 200ms (--timeout)", "does NOT fit"]);
     let document = host.document(&rehearse, 1);
     assert_eq!((&document["pause_fits"], &document["report"]["verdict"]), (&false.into(), &"refused".into()));
     assert!(document["pause_ns"].as_u64() > document["pause_limit_ns"].as_u64(), "{document}");
+}
+
+#[test]
+fn a_dry_run_cuts_a_snapshot_off_where_the_swap_would() {
+    let host = Host::start();
+    let stuck = host.fault("snapshot-never-returns");
+    assert_eq!(host.deploy(&stuck, "1.0.0", &["--listen", "tcp://127.0.0.1:0"]).code, 0);
+    let mut client = host.connect();
+    client.ask("break");
+    let refused =
+        report(&host.deploy(&host.counter("1.1.0"), "1.1.0", &["--dry-run", "--timeout", "300ms"]), 1, "refused");
+    says(refused["why"].as_str().unwrap(), &["snapshot did not end within 300ms (--timeout)"]);
+    assert_eq!(client.ask("incr"), "1.0.0 1", "it was made anew, its connections open");
 }
 
 #[test]
@@ -145,6 +160,26 @@ fn a_lower_version_is_deployed_only_when_it_is_meant() {
     let done = report(&host.deploy(&host.counter("1.0.0"), "1.0.0", &["--downgrade"]), 0, "permanent");
     assert_eq!((&done["plan"]["direction"], &done["plan"]["state"]), (&"downgrade".into(), &"downgrade".into()));
     assert_eq!(host.connect().ask("incr"), "1.0.0 1");
+}
+
+#[test]
+fn a_swap_that_nothing_leads_back_from_is_made_only_when_it_is_meant() {
+    let host = Host::start();
+    let ahead = host.fault("downgrade-only");
+    assert_eq!(host.deploy(&ahead, "2.0.0", &["--listen", "tcp://127.0.0.1:0"]).code, 0);
+    let mut client = host.connect();
+    assert_eq!(client.ask("incr"), "1.0.0 1", "it speaks as the counter that it has in it");
+    let older = host.counter("1.0.0");
+    let plan = ["plan", older.to_str().unwrap(), "--name", "counter", "--version", "1.0.0", "--downgrade"];
+    assert_eq!(host.document(&plan, 0)["report"]["plan"]["way_back"], "none");
+    says(&host.words(&plan, 0), &["way back", "none", "--one-way"]);
+    let refused = report(&host.deploy(&older, "1.0.0", &["--downgrade"]), 1, "refused");
+    says(refused["why"].as_str().unwrap(), &["nothing leads back from 1.0.0 to 2.0.0", "schema 1", "--one-way"]);
+    assert_eq!(host.workload("counter")["version"], "2.0.0");
+    let way = ["--downgrade", "--one-way", "--probation", "10m"];
+    let done = report(&host.deploy(&older, "1.0.0", &way), 0, "permanent");
+    assert_eq!(done["plan"]["way_back"], "none");
+    assert_eq!(client.ask("incr"), "1.0.0 2");
 }
 
 #[test]
@@ -206,8 +241,8 @@ fn a_version_that_fails_once_it_serves_is_exit_code_3() {
     let report = report(&deploy.end(), 3, "rolled-back");
     assert_eq!(report["running"], "1.0.0");
     assert!(report["why"].as_str().is_some_and(|why| why.contains("trap")), "{report}");
-    assert_eq!(report["way"], "checkpoint");
-    assert_eq!(client.ask("incr"), "1.0.0 1", "the line that it trapped on is lost, the connection is not");
+    assert_eq!(report["way"], "downgrade");
+    assert_eq!(client.line(), "1.0.0 1", "the version before answers the line that it trapped on");
     says(&host.words(&["history", "counter"], 0), &["rolled-back"]);
 }
 

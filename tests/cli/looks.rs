@@ -141,15 +141,24 @@ fn a_call_gives_the_reply_the_workloads_error_or_the_end_of_patience() {
 
 #[test]
 fn a_workload_is_stopped_with_its_state_started_again_and_removed() {
-    let host = Host::with_counter();
+    let mut host = Host::with_counter();
     let mut client = host.connect();
     assert_eq!(client.ask("incr"), "1.0.0 1");
+    let batches = host.workload("counter")["batches"].as_u64().unwrap();
     host.refuses(&["remove", "counter"], 1, &["counter runs", "host stop counter"]);
     says(&host.words(&["stop", "counter"], 0), &["✓ counter: stopped; its state is kept"]);
     assert_eq!(client.line(), "", "a stop closes its connections");
 
     says(&host.words(&["status", "counter"], 4), &["counter: stopped", "host start counter"]);
-    assert_eq!(host.document(&["status", "counter"], 4)["workload"]["state"], "stopped");
+    let kept = host.workload("counter")["checkpoint"].clone();
+    assert_eq!(
+        (host.workload("counter")["state"].clone(), &kept["batches"]),
+        (json!("stopped"), &json!(batches)),
+        "{kept}"
+    );
+    assert_eq!(host.terminate(), 0);
+    host.run();
+    assert_eq!(host.workload("counter")["checkpoint"], kept, "what is kept is still known after a start of the host");
     host.refuses(&["call", "counter", "total"], 4, &["counter is stopped", "host start counter"]);
     host.refuses(&["stop", "counter"], 1, &["counter is stopped already"]);
 

@@ -12,6 +12,8 @@ use guest_sdk::{Description, Effect, Instance, StoredState};
 #[path = "../../counter-1.0.0/src/counter.rs"]
 pub mod counter;
 mod export;
+pub mod holding;
+pub mod world;
 
 pub use counter::Counter;
 pub use guest_sdk;

@@ -25,9 +25,10 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let climb = from
         .as_ref()
         .map_or_else(unreachable_step, |old| quote!(::guest_sdk::__private::step_up::<#old, Self>(schema, data)));
-    let descend = to
-        .as_ref()
-        .map_or_else(unreachable_step, |old| quote!(::guest_sdk::__private::step_down::<#old, Self>(self, schema)));
+    let descend = to.as_ref().map_or_else(
+        unreachable_step,
+        |old| quote!(::guest_sdk::__private::step_down::<#old, Self>(self, schema, expected_bytes)),
+    );
     let falling = from.iter().chain(&to).map(|old| {
         quote! {
             const _: () = ::core::assert!(
@@ -62,9 +63,10 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
             fn __descend(
                 &self,
                 schema: u32,
+                expected_bytes: usize,
             ) -> ::core::result::Result<::std::vec::Vec<u8>, ::guest_sdk::StateError> {
                 if schema == <Self as ::guest_sdk::State>::VERSION {
-                    ::guest_sdk::__private::encode(self, 0)
+                    ::guest_sdk::__private::encode(self, expected_bytes)
                 } else {
                     #descend
                 }

@@ -196,6 +196,22 @@ impl Client {
         Ok(self.raw.clone().call(request).await?.into_inner().payload)
     }
 
+    /// Ends a probation for good: one that is held, or one that has time left.
+    ///
+    /// # Errors
+    /// When the workload is on no probation, or the host can't be asked.
+    pub async fn commit(&self, workload: &WorkloadName) -> Result<SwapReport, ClientError> {
+        one(self.raw.clone().commit(named(workload)).await?.into_inner())
+    }
+
+    /// Handles on a copy what the workload has handled, by the running component, and compares.
+    ///
+    /// # Errors
+    /// When the workload does not run, or the host can't be asked.
+    pub async fn replay(&self, workload: &WorkloadName) -> Result<SwapReport, ClientError> {
+        one(self.raw.clone().replay(named(workload)).await?.into_inner())
+    }
+
     /// Stops a workload and keeps its state.
     ///
     /// # Errors

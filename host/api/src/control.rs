@@ -95,6 +95,12 @@ pub trait Control: Send + Sync + 'static {
         timeout: Duration,
     ) -> impl Future<Output = Result<Bytes, Failure>> + Send;
 
+    /// Ends a probation for good.
+    fn commit(&self, workload: WorkloadName) -> impl Future<Output = Result<SwapReport, Failure>> + Send;
+
+    /// Handles on a copy what the workload has handled, and compares.
+    fn replay(&self, workload: WorkloadName) -> impl Future<Output = Result<SwapReport, Failure>> + Send;
+
     /// Stops a workload and keeps its state.
     fn stop(&self, workload: WorkloadName) -> impl Future<Output = Result<SwapReport, Failure>> + Send;
 

@@ -224,6 +224,16 @@ impl<C: Control> pb::host_server::Host for Service<C> {
         Ok(Response::new(pb::CallResponse { payload }))
     }
 
+    async fn commit(&self, request: Request<pb::WorkloadRequest>) -> Answer<pb::SwapReport> {
+        let (control, workload) = self.operation(request)?;
+        Ok(Response::new(to_the_end(async move { control.commit(workload).await }).await?.into()))
+    }
+
+    async fn replay(&self, request: Request<pb::WorkloadRequest>) -> Answer<pb::SwapReport> {
+        let (control, workload) = self.operation(request)?;
+        Ok(Response::new(to_the_end(async move { control.replay(workload).await }).await?.into()))
+    }
+
     async fn stop(&self, request: Request<pb::WorkloadRequest>) -> Answer<pb::SwapReport> {
         let (control, workload) = self.operation(request)?;
         Ok(Response::new(to_the_end(async move { control.stop(workload).await }).await?.into()))

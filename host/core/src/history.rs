@@ -6,6 +6,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    comparison::Comparison,
     id::{Digest, Generation, SwapId, WorkloadName},
     plan::{Plan, SwapPlan},
     release::StateFormat,
@@ -50,8 +51,15 @@ pub struct SwapReport {
     pub state: Option<StateCarried>,
     /// Events lost, if any, and why.
     pub cost: Option<Cost>,
+    /// The same events handled twice, where that was done: by a shadow before the switch, or by the predecessor when it was
+    /// reinstated by replay.
+    #[serde(default)]
+    pub comparison: Option<Comparison>,
     /// Open connections at the switch, and how many of those are open at the end of the smoke check.
     pub connections: Option<ConnectionCount>,
+    /// Of a workload with an instance per connection: what became of them.
+    #[serde(default)]
+    pub instances: Option<InstanceCount>,
     /// The smoke check's five parts.
     pub checks: Vec<Check>,
     /// What a person should know besides.
@@ -70,6 +78,8 @@ pub enum SwapKind {
     Rollback,
     /// `host deploy --dry-run`.
     Rehearsal,
+    /// `host replay`.
+    Replay,
     /// The host did it by itself: a restart of the workload, a recovery at the host's start.
     Recovery,
     /// `host stop`, `host start`, `host remove`.
@@ -93,6 +103,15 @@ pub enum Verdict {
     Rehearsed,
     /// An operation other than a swap is done.
     Done,
+    /// The new release serves on a probation that lasts until it is committed or rolled back.
+    Held,
+    /// A replay did what had been done, to the last effect and the last byte of state.
+    Replayed,
+    /// A replay did something else.
+    Differs {
+        /// What, in one line.
+        why: String,
+    },
     /// The swap ended so.
     Swap {
         /// How.
@@ -110,6 +129,9 @@ impl Verdict {
             Self::Started => "started",
             Self::Rehearsed => "rehearsed",
             Self::Done => "done",
+            Self::Held => "held",
+            Self::Replayed => "replayed",
+            Self::Differs { .. } => "differs",
             Self::Swap { outcome: Outcome::Permanent } => "permanent",
             Self::Swap { outcome: Outcome::Aborted { .. } } => "aborted",
             Self::Swap { outcome: Outcome::RolledBack { .. } } => "rolled-back",
@@ -122,6 +144,7 @@ impl Verdict {
     pub fn why(&self) -> Option<&str> {
         match self {
             Self::Refused { why }
+            | Self::Differs { why }
             | Self::Swap {
                 outcome: Outcome::Aborted { why } | Outcome::RolledBack { why, .. } | Outcome::Stopped { why },
             } => Some(why),
@@ -174,6 +197,19 @@ pub struct ConnectionCount {
     pub kept: u64,
 }
 
+/// Instances across a swap of a workload that has one per connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceCount {
+    /// Those there were when the pause ended.
+    pub total: u64,
+    /// Migrations made ahead, while the old release served.
+    pub ahead: u64,
+    /// Migrations made in the pause, of those that had handled something since, or were new.
+    pub in_pause: u64,
+    /// Closed by a rollback: no way led back for them.
+    pub closed: u64,
+}
+
 /// One part of the smoke check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
@@ -207,7 +243,9 @@ impl SwapReport {
             pause: None,
             state: None,
             cost: None,
+            comparison: None,
             connections: None,
+            instances: None,
             checks: Vec::new(),
             notes: Vec::new(),
         }

@@ -5,6 +5,8 @@
 //! `fleet` perform what is decided here and feed the results back.
 #![warn(missing_docs)]
 
+pub mod capacity;
+pub mod comparison;
 pub mod event;
 pub mod history;
 pub mod id;
@@ -12,6 +14,7 @@ pub mod plan;
 pub mod policy;
 pub mod release;
 pub mod request;
+pub mod sessions;
 pub mod status;
 pub mod swap;
 pub mod time;

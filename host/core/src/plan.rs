@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{Digest, SwapId, WorkloadName},
-    policy::StateSource,
-    release::{ListenAddress, Revision, StateFormat},
+    policy::{StateSource, SwapPolicy},
+    release::{ListenAddress, Revision, StateFormat, Topology},
 };
 
 /// What a person asks for.
@@ -119,10 +119,16 @@ impl StatePath {
     /// The schema in which the running component's `snapshot` is wanted.
     #[must_use]
     pub const fn snapshot_schema(&self) -> u32 {
+        self.snapshot_format().schema
+    }
+
+    /// The format in which the state is handed over.
+    #[must_use]
+    pub const fn snapshot_format(&self) -> StateFormat {
         match self {
-            Self::Same { format } => format.schema,
-            Self::Upgrade { from, .. } | Self::Checkpoint { from, .. } => from.schema,
-            Self::Downgrade { to, .. } => to.schema,
+            Self::Same { format } => *format,
+            Self::Upgrade { from, .. } | Self::Checkpoint { from, .. } => *from,
+            Self::Downgrade { to, .. } => *to,
         }
     }
 }
@@ -133,8 +139,13 @@ impl StatePath {
 pub enum WayBack {
     /// The new version writes the old format: nothing is lost.
     Downgrade,
-    /// It can't: the checkpoint made at the switch, without what was written since.
-    Checkpoint,
+    /// It can't: the old version handles the events since the switch again.
+    #[serde(alias = "checkpoint")]
+    Replay,
+    /// Each connection has an instance: those that handled nothing since the switch go back, the others are closed.
+    Unchanged,
+    /// Not at all: what is handed over is in a format that the predecessor writes and does not take.
+    None,
 }
 
 /// Something that changes besides the code.
@@ -208,6 +219,34 @@ pub enum Refusal {
         /// The workload.
         workload: WorkloadName,
     },
+    /// Another number of instances. One state can't be divided among many, nor many be made one, by itself.
+    #[error(
+        "{workload} is {from}, and a swap can't make it {to}: how one state becomes many, or many one, is not defined; \
+         deploy it under another name, or remove it first"
+    )]
+    TopologyChanged {
+        /// The workload.
+        workload: WorkloadName,
+        /// What it is.
+        from: Topology,
+        /// What was asked for.
+        to: Topology,
+    },
+    /// Instances that live as long as their connections are not checkpointed.
+    #[error("{workload} is per-connection, which is not checkpointed: there is no checkpoint to take the state from")]
+    NoCheckpoints {
+        /// The workload.
+        workload: WorkloadName,
+    },
+    /// A shadow begins with a copy of the one state there is.
+    #[error(
+        "{workload} is per-connection: its state is in its sessions, and there is no one state that a shadow could begin with; \
+         deploy it without --shadow"
+    )]
+    NoShadow {
+        /// The workload.
+        workload: WorkloadName,
+    },
     /// A state type changed under the same number.
     #[error(
         "both {from} and {to} write schema {schema}, but the state's type is not the same; \
@@ -219,6 +258,19 @@ pub enum Refusal {
         /// What was asked for.
         to: Version,
         /// The number both have.
+        schema: u32,
+    },
+    /// Once there, nothing leads back.
+    #[error(
+        "nothing leads back from {to} to {from}: the state is handed over in schema {schema}, which {from} writes but does not \
+         take; say --one-way if that is meant"
+    )]
+    NoWayBack {
+        /// What runs.
+        from: Version,
+        /// What was asked for.
+        to: Version,
+        /// What the state is handed over in.
         schema: u32,
     },
     /// The formats don't meet.
@@ -292,17 +344,43 @@ pub fn plan(
     if !running.live {
         return Err(Refusal::Stopped { workload: release.workload.clone() });
     }
+    let (from, to) = (running.revision.topology, candidate.topology);
+    if from != to {
+        return Err(Refusal::TopologyChanged { workload: release.workload.clone(), from, to });
+    }
+    if to == Topology::PerConnection && source == StateSource::LastCheckpoint {
+        return Err(Refusal::NoCheckpoints { workload: release.workload.clone() });
+    }
     if running.revision == candidate && source == StateSource::Live {
         return Ok(Plan::Nothing);
     }
     let direction = direction(running.revision, candidate, intent)?;
+    let state = state_path(running.revision, candidate, source)?;
     Ok(Plan::Swap(SwapPlan {
         from: running.revision.release.version.clone(),
         direction,
-        state: state_path(running.revision, candidate, source)?,
-        way_back: way_back(running.revision, candidate),
+        state,
+        way_back: way_back(running.revision, candidate, &state),
         changes: changes(running.revision, candidate),
     }))
+}
+
+/// Whether a plan may be carried out under this policy. A plan that is only looked at always may.
+///
+/// # Errors
+/// It leads where nothing leads back from, and nobody said that this is meant; or a shadow is wanted where there can't be one.
+pub fn admit(plan: &Plan, candidate: &Revision, policy: &SwapPolicy) -> Result<(), Refusal> {
+    match plan {
+        Plan::Swap(swap) if swap.way_back == WayBack::None && !policy.one_way => Err(Refusal::NoWayBack {
+            from: swap.from.clone(),
+            to: candidate.release.version.clone(),
+            schema: swap.state.snapshot_format().schema,
+        }),
+        Plan::Swap(_) if candidate.topology == Topology::PerConnection && policy.shadow.is_some() => {
+            Err(Refusal::NoShadow { workload: candidate.release.workload.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn direction(running: &Revision, candidate: &Revision, intent: Intent) -> Result<Direction, Refusal> {
@@ -362,8 +440,16 @@ pub fn common_format(running: &Revision, target: &Revision) -> Option<StateForma
     new.downgrades_to.iter().copied().filter(|format| old.accepts(*format)).max()
 }
 
-fn way_back(running: &Revision, candidate: &Revision) -> WayBack {
-    if common_format(candidate, running).is_some() { WayBack::Downgrade } else { WayBack::Checkpoint }
+fn way_back(running: &Revision, candidate: &Revision, state: &StatePath) -> WayBack {
+    if common_format(candidate, running).is_some() {
+        WayBack::Downgrade
+    } else if !running.release.description.accepts(state.snapshot_format()) {
+        WayBack::None
+    } else if candidate.topology == Topology::PerConnection {
+        WayBack::Unchanged
+    } else {
+        WayBack::Replay
+    }
 }
 
 fn changes(running: &Revision, candidate: &Revision) -> Vec<Change> {
@@ -380,9 +466,10 @@ fn changes(running: &Revision, candidate: &Revision) -> Vec<Change> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, time::Duration};
 
     use super::*;
+    use crate::policy::Shadow;
     use crate::release::{Description, Release, Topology};
 
     fn format(schema: u32) -> StateFormat {
@@ -436,6 +523,23 @@ mod tests {
             assert_eq!(plan.state, StatePath::Downgrade { from: format(3), to: format(2) });
             assert_eq!(plan.state.snapshot_schema(), 2);
         }
+    }
+
+    #[test]
+    fn a_downgrade_to_a_format_that_the_newer_version_does_not_take_is_one_way() {
+        let old = revision("1.0.0", 1, &[], &[]);
+        for (takes, way_back) in [(&[1][..], WayBack::Downgrade), (&[][..], WayBack::None)] {
+            let new = revision("2.0.0", 3, takes, &[1]);
+            let plan = check(&new, &old, Intent::Rollback).expect("a plan");
+            let Plan::Swap(swap) = &plan else { panic!("a swap") };
+            assert_eq!(swap.way_back, way_back, "2.0.0 takes {takes:?}");
+            let admitted = |one_way| admit(&plan, &old, &SwapPolicy { one_way, ..SwapPolicy::default() });
+            assert_eq!(admitted(false).is_ok(), way_back != WayBack::None);
+            assert_eq!(admitted(true), Ok(()));
+        }
+        let up = check(&old, &revision("2.0.0", 3, &[1], &[]), UP).expect("a plan");
+        assert!(matches!(&up, Plan::Swap(SwapPlan { way_back: WayBack::Replay, .. })), "{up:?}");
+        assert_eq!(admit(&up, &old, &SwapPolicy::default()), Ok(()), "the checkpoint is the predecessor's own");
     }
 
     #[test]
@@ -502,5 +606,32 @@ mod tests {
         assert!(matches!(upgrade, Ok(Plan::Swap(SwapPlan { state: StatePath::Checkpoint { .. }, .. }))));
         let down = plan(&situation, &revision("1.0.0", 1, &[], &[]), Intent::Rollback, StateSource::LastCheckpoint);
         assert!(matches!(down, Err(Refusal::NoStatePath { .. })));
+    }
+
+    #[test]
+    fn the_topology_stays_and_sessions_have_no_checkpoint() {
+        let single = revision("1.0.0", 1, &[], &[]);
+        let many = Revision { topology: Topology::PerConnection, ..revision("1.1.0", 1, &[], &[]) };
+        let refused = check(&single, &many, UP).expect_err("another topology");
+        assert!(matches!(refused, Refusal::TopologyChanged { .. }));
+        assert!(
+            refused.to_string().contains("counter is single, and a swap can't make it per-connection"),
+            "{refused}"
+        );
+
+        let before = Revision { topology: Topology::PerConnection, ..single };
+        let Ok(Plan::Swap(plan)) = check(&before, &many, UP) else { panic!("a swap") };
+        assert_eq!(plan.way_back, WayBack::Downgrade);
+        let one_way = Revision { topology: Topology::PerConnection, ..revision("1.1.0", 2, &[1], &[]) };
+        let Ok(Plan::Swap(plan)) = check(&before, &one_way, UP) else { panic!("a swap") };
+        assert_eq!(plan.way_back, WayBack::Unchanged, "there is no journal to replay");
+        let current = Some(Running { revision: &before, live: true, swap: None });
+        let situation = Situation { current, stored: None };
+        let refused = super::plan(&situation, &many, UP, StateSource::LastCheckpoint).expect_err("no checkpoint");
+        assert_eq!(refused, Refusal::NoCheckpoints { workload: "counter".parse().expect("a name") });
+        let shadow = Some(Shadow { period: Duration::from_secs(1), limit_percent: None });
+        let policy = SwapPolicy { shadow, ..SwapPolicy::default() };
+        let refused = admit(&check(&before, &many, UP).expect("a plan"), &many, &policy).expect_err("no shadow");
+        assert_eq!(refused, Refusal::NoShadow { workload: "counter".parse().expect("a name") });
     }
 }

@@ -11,10 +11,22 @@ pub struct SwapPolicy {
     pub pause_limit: Duration,
     /// How long the predecessor is kept after the switch. Zero makes the swap permanent as soon as it is durable.
     pub probation: Duration,
+    /// Probation lasts until somebody commits it or rolls it back, however long that takes.
+    #[serde(default)]
+    pub hold: bool,
+    /// When no other way leads back: go back to the state at the switch and lose what came since.
+    #[serde(default)]
+    pub allow_loss: bool,
+    /// Let the candidate handle a copy of the live traffic before the switch.
+    #[serde(default)]
+    pub shadow: Option<Shadow>,
     /// Close connections gently over this time before the swap instead of keeping them.
     pub drain: Option<Duration>,
     /// Skip the pre-flight and the smoke check's verdict. Digests, limits and state compatibility are never skipped.
     pub force: bool,
+    /// Go even where nothing leads back.
+    #[serde(default)]
+    pub one_way: bool,
     /// Where the old state comes from.
     pub state_from: StateSource,
     /// What the pre-flight wants.
@@ -37,12 +49,30 @@ impl Default for SwapPolicy {
         Self {
             pause_limit: Self::DEFAULT_PAUSE_LIMIT,
             probation: Self::DEFAULT_PROBATION,
+            hold: false,
+            allow_loss: false,
+            shadow: None,
             drain: None,
             force: false,
+            one_way: false,
             state_from: StateSource::Live,
             preflight: Preflight::default(),
         }
     }
+}
+
+/// How a candidate is tried on live traffic. Its effects are compared and never leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// For how long.
+    pub period: Duration,
+    /// How many of the effects may differ, in percent; beyond it the deploy is refused. None only reports.
+    pub limit_percent: Option<u8>,
+}
+
+impl Shadow {
+    /// A shadow that runs longer than an hour is a deploy that was forgotten.
+    pub const PERIOD_LIMIT: Duration = Duration::from_secs(60 * 60);
 }
 
 /// Where the state for `code-change` comes from.

@@ -86,6 +86,25 @@ pub enum Topology {
     /// One instance with the state that all connections share.
     #[default]
     Single,
+    /// An instance for each connection, which lives as long as the connection does and is not persisted.
+    PerConnection,
+}
+
+impl Topology {
+    /// As written for people and programs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::PerConnection => "per-connection",
+        }
+    }
+}
+
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// Where a workload listens, written `tcp://ADDRESS:PORT`.

@@ -7,7 +7,7 @@ use crate::{
     id::{SwapId, WorkloadName},
     plan::Intent,
     policy::SwapPolicy,
-    release::ListenAddress,
+    release::{ListenAddress, Topology},
     swap::PhaseName,
 };
 
@@ -22,6 +22,8 @@ pub struct DeployRequest {
     pub listeners: Option<Vec<ListenAddress>>,
     /// New config; none keeps the one there is.
     pub config: Option<String>,
+    /// How many instances shall serve it; none keeps what there is. Only the first deploy of a workload chooses.
+    pub topology: Option<Topology>,
     /// Whether a lower version is meant.
     pub intent: Intent,
     /// How.
@@ -37,6 +39,8 @@ pub enum Extent {
     Plan,
     /// Up to and including `code-change` on a copy of the live state (`--dry-run`).
     Rehearse,
+    /// Handle on a copy what the running release has handled, and compare (`host replay --with`).
+    Replay,
     /// All the way.
     Swap,
 }

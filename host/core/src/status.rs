@@ -6,8 +6,9 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    capacity::SessionCapacity,
     id::{BatchSeq, Digest, Generation, SwapId, WorkloadName},
-    release::{ListenAddress, Revision, StateFormat},
+    release::{ListenAddress, Revision, StateFormat, Topology},
     swap::PhaseName,
     time::UnixNanos,
 };
@@ -29,6 +30,10 @@ pub struct HostStatus {
     pub free_disk_bytes: u64,
     /// Connections that can be open at once, from the open-file limit at start.
     pub connection_capacity: u64,
+    /// Sessions (instances with a connection each) that can be there at once, from what the machine gave at the start.
+    pub session_capacity: SessionCapacity,
+    /// Sessions there are, of all workloads.
+    pub sessions: u64,
     /// Its workloads, by name.
     pub workloads: Vec<WorkloadStatus>,
 }
@@ -50,6 +55,8 @@ pub struct WorkloadStatus {
     pub generation: Generation,
     /// Where clients reach it.
     pub listeners: Vec<ListenAddress>,
+    /// How many instances serve it.
+    pub topology: Topology,
     /// Instances that serve.
     pub instances: u64,
     /// Restarts since the release was put in place.
@@ -72,8 +79,16 @@ pub struct WorkloadStatus {
     pub unknown_ids: u64,
     /// Connections closed because their client did not take its answers.
     pub slow_closed: u64,
+    /// Instances with a connection of their own that failed and took it with them.
+    pub instances_failed: u64,
+    /// Connections refused because the host had no room for another instance.
+    pub refused: u64,
     /// Memory of the guest.
     pub guest_memory_bytes: u64,
+    /// Events that made the instance fail and were set aside, since the host started.
+    pub set_aside: u64,
+    /// Calls kept for a replay, in bytes.
+    pub journal_bytes: u64,
     /// The last checkpoint.
     pub checkpoint: Option<CheckpointStatus>,
     /// The swap that is not over.
@@ -94,6 +109,7 @@ impl WorkloadStatus {
             format: revision.release.description.writes,
             generation,
             listeners: revision.listeners,
+            topology: revision.topology,
             instances: 0,
             restarts: 0,
             connections: 0,
@@ -105,7 +121,11 @@ impl WorkloadStatus {
             events: 0,
             unknown_ids: 0,
             slow_closed: 0,
+            instances_failed: 0,
+            refused: 0,
             guest_memory_bytes: 0,
+            set_aside: 0,
+            journal_bytes: 0,
             checkpoint: None,
             swap: None,
             warnings: Vec::new(),

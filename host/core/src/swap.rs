@@ -110,13 +110,19 @@ pub enum Phase {
     /// Paused; the candidate takes its place.
     Switching,
     /// The new release serves; the switch becomes durable.
-    Recording,
+    Recording {
+        /// A rollback that a person asked for meanwhile: it waits for the verdict, for what it leaves undone may be needed yet.
+        wanted: Option<Wanted>,
+    },
     /// The new release serves; the smoke check runs.
-    Verifying,
+    Verifying {
+        /// As in `Recording`.
+        wanted: Option<Wanted>,
+    },
     /// The new release serves; the predecessor is kept.
     Probation {
-        /// When it becomes permanent.
-        until: Moment,
+        /// When it becomes permanent; none while somebody outside holds it.
+        until: Option<Moment>,
     },
     /// Paused; the old instance is made anew after its `snapshot` failed it.
     Rebuilding {
@@ -129,6 +135,8 @@ pub enum Phase {
         way: RollbackWay,
         /// Why.
         why: String,
+        /// Of one that a person asked for: where to stay when no way leads back.
+        asked: Option<Asked>,
     },
     /// The predecessor serves again; that becomes durable.
     RecordingRollback {
@@ -141,13 +149,35 @@ pub enum Phase {
     Ended(Outcome),
 }
 
+/// A rollback that a person asked for before the release was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    why: String,
+    /// Losing what came since the switch is fine with them.
+    allow_loss: bool,
+}
+
+/// A rollback that a person asked for, of a release that does its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Losing what came since the switch is fine with them.
+    allow_loss: bool,
+    /// When the probation that was interrupted ends; none if it is held.
+    until: Option<Moment>,
+}
+
 /// How the predecessor is reinstated, in the order in which they are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RollbackWay {
     /// The new release writes the old format: nothing is lost.
     Downgrade,
-    /// The checkpoint made at the switch: what was written since is lost, and counted.
+    /// The checkpoint made at the switch, and on top of it the events since, handled by the predecessor: nothing is lost, but
+    /// its answers to them may differ from those that were given.
+    Replay,
+    /// Each session by itself: one that handled nothing since the switch goes back, others are closed, and counted.
+    Unchanged,
+    /// The checkpoint made at the switch alone: what was written since is lost, and counted. Only where it is allowed.
     Checkpoint,
 }
 
@@ -200,8 +230,13 @@ pub enum Input {
     /// The way back worked, or did not.
     RolledBack(Result<(), String>),
     /// A person asks for the predecessor.
-    RollBackWanted(String),
-    /// Somebody wants to go on: probation ends now.
+    RollBackWanted {
+        /// Why.
+        why: String,
+        /// Losing what came since the switch is fine with them.
+        allow_loss: bool,
+    },
+    /// Somebody wants to go on, or commits a probation that was held: it ends now.
     MakePermanent,
     /// Look at the clock.
     Tick,
@@ -256,10 +291,14 @@ pub enum Effect {
     Record(Side),
     /// Run the smoke check; answer [`Input::Verified`].
     Verify,
+    /// The probation is held: whoever asked for the swap is told, and decides.
+    Hold,
     /// Make the old instance anew from its checkpoint; answer [`Input::Rebuilt`].
     Rebuild,
     /// Pause the new release and reinstate the predecessor; answer [`Input::RolledBack`].
     RollBack(RollbackWay),
+    /// The rollback that was asked for is not possible: the new release stays, and whoever asked is told why.
+    Stay(String),
     /// Throw the candidate away.
     DropCandidate,
     /// Free the predecessor and its checkpoint.
@@ -313,10 +352,11 @@ impl Swap {
         }
     }
 
-    /// Takes up a swap whose switch is durable and whose host started again, with the probation that remains.
+    /// Takes up a swap whose switch is durable and whose host started again, with the probation that remains. One that is
+    /// held is held again.
     #[must_use]
     pub const fn resumed(id: SwapId, policy: SwapPolicy, plan: SwapPlan, now: Moment, until: Moment) -> Self {
-        let phase = Phase::Probation { until };
+        let phase = Phase::Probation { until: if policy.hold { None } else { Some(until) } };
         Self {
             id,
             policy,
@@ -357,8 +397,8 @@ impl Swap {
             Phase::Snapshotting { .. } => Some(PhaseName::Snapshot),
             Phase::Migrating { .. } => Some(PhaseName::CodeChange),
             Phase::Switching => Some(PhaseName::Switch),
-            Phase::Recording => Some(PhaseName::Record),
-            Phase::Verifying => Some(PhaseName::Verify),
+            Phase::Recording { .. } => Some(PhaseName::Record),
+            Phase::Verifying { .. } => Some(PhaseName::Verify),
             Phase::Probation { .. } => Some(PhaseName::Probation),
             Phase::Rebuilding { .. } => Some(PhaseName::Rebuild),
             Phase::RollingBack { .. } | Phase::RecordingRollback { .. } => Some(PhaseName::RollBack),
@@ -395,7 +435,7 @@ impl Swap {
     pub const fn wakes_at(&self) -> Option<Moment> {
         match self.phase {
             Phase::Quiescing { deadline } => Some(deadline),
-            Phase::Probation { until } => Some(until),
+            Phase::Probation { until } => until,
             _ => None,
         }
     }
@@ -409,7 +449,7 @@ impl Swap {
                 self.enter(Phase::Quiescing { deadline }, now);
                 vec![Effect::Quiesce { deadline }]
             }
-            (Phase::Preparing, Input::Prepared(Err(why)) | Input::RollBackWanted(why)) => {
+            (Phase::Preparing, Input::Prepared(Err(why)) | Input::RollBackWanted { why, .. }) => {
                 let mut effects = vec![Effect::DropCandidate];
                 effects.extend(self.end(Outcome::Aborted { why }, now));
                 effects
@@ -417,16 +457,20 @@ impl Swap {
             (Phase::Quiescing { deadline }, Input::Quiesced) => self.quiesced(deadline, now),
             (Phase::Quiescing { deadline }, Input::Tick) if now >= deadline => self
                 .abort(format!("the running batch did not end within {:?} (--timeout)", self.policy.pause_limit), now),
-            (Phase::Quiescing { .. }, Input::RollBackWanted(why) | Input::Failed(why)) => self.abort(why, now),
+            (Phase::Quiescing { .. }, Input::RollBackWanted { why, .. } | Input::Failed(why)) => self.abort(why, now),
             (Phase::Snapshotting { .. } | Phase::Migrating { .. }, input) => self.paused(input, now),
             (Phase::Switching, Input::Switched) => {
                 self.pause = self.quiesced.map(|quiesced| now.since(quiesced));
-                self.enter(Phase::Recording, now);
+                self.enter(Phase::Recording { wanted: None }, now);
                 vec![Effect::Resume(Side::New), Effect::Record(Side::New)]
             }
             (Phase::Rebuilding { why }, Input::Rebuilt(result)) => self.rebuilt(why, result, now),
-            (Phase::Recording | Phase::Verifying | Phase::Probation { .. }, input) => self.serving(input, now),
-            (Phase::RollingBack { way, why }, Input::RolledBack(result)) => self.rolled_back(way, why, result, now),
+            (Phase::Recording { .. } | Phase::Verifying { .. } | Phase::Probation { .. }, input) => {
+                self.serving(input, now)
+            }
+            (Phase::RollingBack { way, why, asked }, Input::RolledBack(result)) => {
+                self.rolled_back(way, why, asked, result, now)
+            }
             (Phase::RecordingRollback { way, why }, Input::Recorded(result)) => {
                 let why = match result {
                     Ok(()) => why,
@@ -483,27 +527,57 @@ impl Swap {
 
     /// The new release serves and can still be rolled back.
     fn serving(&mut self, input: Input, now: Moment) -> Vec<Effect> {
-        match (&self.phase, input) {
-            (_, Input::Failed(why) | Input::RollBackWanted(why)) => self.roll_back(why, now),
-            (Phase::Recording, Input::Recorded(Ok(()))) => {
-                self.enter(Phase::Verifying, now);
+        let one_way = self.is_one_way();
+        match (&mut self.phase, input) {
+            // There is nowhere to go: the new release goes on.
+            (_, Input::RollBackWanted { .. }) if one_way => {
+                vec![Effect::Stay("nothing leads back from this swap".to_owned())]
+            }
+            (_, Input::Failed(why)) => self.roll_back(why, None, now),
+            (Phase::Probation { until }, Input::RollBackWanted { why, allow_loss }) => {
+                let asked = Asked { allow_loss, until: *until };
+                self.roll_back(why, Some(asked), now)
+            }
+            (Phase::Recording { wanted } | Phase::Verifying { wanted }, Input::RollBackWanted { why, allow_loss }) => {
+                *wanted = Some(Wanted { why, allow_loss });
+                Vec::new()
+            }
+            (Phase::Recording { wanted }, Input::Recorded(Ok(()))) => {
+                let wanted = wanted.take();
+                self.enter(Phase::Verifying { wanted }, now);
                 vec![Effect::Verify]
             }
-            (Phase::Recording, Input::Recorded(Err(error))) => {
-                self.roll_back(format!("the switch could not be recorded on disk: {error}"), now)
+            (Phase::Recording { .. }, Input::Recorded(Err(error))) => {
+                self.roll_back(format!("the switch could not be recorded on disk: {error}"), None, now)
             }
-            (Phase::Verifying, Input::Verified(verdict)) => match verdict {
-                Err(why) if !self.policy.force => self.roll_back(format!("the smoke check failed: {why}"), now),
+            (Phase::Verifying { wanted }, Input::Verified(verdict)) => match (verdict, wanted.take()) {
+                (Err(why), _) if !self.policy.force && !one_way => {
+                    self.roll_back(format!("the smoke check failed: {why}"), None, now)
+                }
+                _ if one_way => self.permanent(now),
+                (_, Some(Wanted { why, allow_loss })) => {
+                    let until = (!self.policy.hold).then(|| now.after(self.policy.probation));
+                    self.roll_back(why, Some(Asked { allow_loss, until }), now)
+                }
+                _ if self.policy.hold => {
+                    self.enter(Phase::Probation { until: None }, now);
+                    vec![Effect::Hold]
+                }
                 _ if self.policy.probation.is_zero() => self.permanent(now),
                 _ => {
-                    self.enter(Phase::Probation { until: now.after(self.policy.probation) }, now);
+                    self.enter(Phase::Probation { until: Some(now.after(self.policy.probation)) }, now);
                     Vec::new()
                 }
             },
-            (Phase::Probation { until }, Input::Tick) if now >= *until => self.permanent(now),
+            (Phase::Probation { until: Some(until) }, Input::Tick) if now >= *until => self.permanent(now),
             (Phase::Probation { .. }, Input::MakePermanent) => self.permanent(now),
             _ => Vec::new(),
         }
+    }
+
+    /// Nothing leads back, so that a probation has nothing to fall back on.
+    fn is_one_way(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.way_back == WayBack::None)
     }
 
     fn permanent(&mut self, now: Moment) -> Vec<Effect> {
@@ -536,33 +610,55 @@ impl Swap {
         }
     }
 
-    fn roll_back(&mut self, why: String, now: Moment) -> Vec<Effect> {
+    fn roll_back(&mut self, why: String, asked: Option<Asked>, now: Moment) -> Vec<Effect> {
         let way = match self.plan.as_ref().map(|plan| plan.way_back) {
             Some(WayBack::Downgrade) => RollbackWay::Downgrade,
-            Some(WayBack::Checkpoint) | None => RollbackWay::Checkpoint,
+            Some(WayBack::Unchanged) => RollbackWay::Unchanged,
+            // Tried even where it can't work: whoever reads the report shall see what was tried.
+            Some(WayBack::Replay | WayBack::None) | None => RollbackWay::Replay,
         };
-        self.enter(Phase::RollingBack { way, why }, now);
+        self.enter(Phase::RollingBack { way, why, asked }, now);
         vec![Effect::RollBack(way)]
     }
 
-    fn rolled_back(&mut self, way: RollbackWay, why: String, result: Result<(), String>, now: Moment) -> Vec<Effect> {
-        match (result, way) {
-            (Ok(()), way) => {
-                // Not entered as a phase of its own: recording belongs to the rollback's time.
-                self.phase = Phase::RecordingRollback { way, why };
-                vec![Effect::Resume(Side::Old), Effect::Record(Side::Old)]
-            }
-            (Err(error), RollbackWay::Downgrade) => {
-                let why = format!("{why}; {error}");
-                self.phase = Phase::RollingBack { way: RollbackWay::Checkpoint, why };
-                vec![Effect::RollBack(RollbackWay::Checkpoint)]
-            }
-            (Err(error), RollbackWay::Checkpoint) => {
-                let why = format!("{why}; and no way led back: {error}");
-                let mut effects = vec![Effect::Stop];
-                effects.extend(self.end(Outcome::Stopped { why }, now));
-                effects
-            }
+    fn rolled_back(
+        &mut self,
+        way: RollbackWay,
+        why: String,
+        asked: Option<Asked>,
+        result: Result<(), String>,
+        now: Moment,
+    ) -> Vec<Effect> {
+        let Err(error) = result else {
+            // Not entered as a phase of its own: recording belongs to the rollback's time.
+            self.phase = Phase::RecordingRollback { way, why };
+            return vec![Effect::Resume(Side::Old), Effect::Record(Side::Old)];
+        };
+        if let Some(way) = self.next_way(way, asked) {
+            self.phase = Phase::RollingBack { way, why: format!("{why}; {error}"), asked };
+            return vec![Effect::RollBack(way)];
+        }
+        let mut why = format!("{why}; and no way led back: {error}");
+        if way == RollbackWay::Replay {
+            why.push_str("; the state at the switch alone would lose what came since (--allow-loss)");
+        }
+        if let Some(Asked { until, .. }) = asked {
+            // Nothing is wrong with it but that somebody wanted another.
+            self.enter(Phase::Probation { until }, now);
+            return vec![Effect::Resume(Side::New), Effect::Stay(why)];
+        }
+        let mut effects = vec![Effect::Stop];
+        effects.extend(self.end(Outcome::Stopped { why }, now));
+        effects
+    }
+
+    /// What is tried when this way did not lead back.
+    fn next_way(&self, failed: RollbackWay, asked: Option<Asked>) -> Option<RollbackWay> {
+        let allow_loss = self.policy.allow_loss || asked.is_some_and(|asked| asked.allow_loss);
+        match failed {
+            RollbackWay::Downgrade => Some(RollbackWay::Replay),
+            RollbackWay::Replay if allow_loss => Some(RollbackWay::Checkpoint),
+            RollbackWay::Replay | RollbackWay::Unchanged | RollbackWay::Checkpoint => None,
         }
     }
 

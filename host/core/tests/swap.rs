@@ -49,6 +49,8 @@ struct World {
     handled: u32,
     sent: u32,
     stopped: bool,
+    /// The smoke check was run.
+    verified: bool,
     finished: Option<Outcome>,
 }
 
@@ -87,7 +89,13 @@ fn random_plan(dice: &mut Dice) -> SwapPlan {
         2 => StatePath::Downgrade { from: to, to: from },
         _ => StatePath::Checkpoint { from, to },
     };
-    plan(path, if dice.roll(2) == 0 { WayBack::Downgrade } else { WayBack::Checkpoint })
+    let way_back = match dice.roll(7) {
+        0 | 1 => WayBack::Downgrade,
+        2 | 3 => WayBack::Replay,
+        4 | 5 => WayBack::Unchanged,
+        _ => WayBack::None,
+    };
+    plan(path, way_back)
 }
 
 /// Performs one effect and gives its answer, if it has one.
@@ -130,7 +138,11 @@ fn perform(world: &mut World, effect: Effect, dice: &mut Dice, now: &mut Moment)
             assert_eq!(world.in_place, Some(side));
             Some(Input::Recorded(dice.ok()))
         }
-        Effect::Verify => Some(Input::Verified(dice.ok())),
+        Effect::Verify => {
+            world.verified = true;
+            Some(Input::Verified(dice.ok()))
+        }
+        Effect::Hold | Effect::Stay(_) => None,
         Effect::Rebuild => {
             assert_eq!(world.in_place, None);
             let result = dice.ok();
@@ -166,7 +178,7 @@ fn surprise(dice: &mut Dice, now: &mut Moment) -> Input {
     *now = now.after(Duration::from_secs(u64::from(dice.roll(4))));
     match dice.roll(6) {
         0 => Input::Failed("chance".to_owned()),
-        1 => Input::RollBackWanted("a person".to_owned()),
+        1 => Input::RollBackWanted { why: "a person".to_owned(), allow_loss: dice.roll(2) == 0 },
         2 => Input::MakePermanent,
         3 => Input::Quiesced,
         4 => Input::Recorded(Ok(())),
@@ -181,6 +193,8 @@ fn run(rolls: Vec<u8>) {
         pause_limit: Duration::from_millis(10),
         probation: Duration::from_secs(u64::from(dice.roll(3))),
         force: dice.roll(3) == 0,
+        hold: dice.roll(4) == 0,
+        allow_loss: dice.roll(2) == 0,
         ..SwapPolicy::default()
     };
     let mut swap = Swap::new(SwapId(1), policy, now);
@@ -192,6 +206,7 @@ fn run(rolls: Vec<u8>) {
         handled: 0,
         sent: 0,
         stopped: false,
+        verified: false,
         finished: None,
     };
     let prepared = dice.ok();
@@ -204,14 +219,16 @@ fn run(rolls: Vec<u8>) {
             }
             // It waits: for time, or for chance.
             now = swap.wakes_at().unwrap_or(now).max(now);
-            inputs.push_back(if dice.roll(2) == 0 { surprise(&mut dice, &mut now) } else { Input::Tick });
+            let held = swap.phase() == &Phase::Probation { until: None };
+            let next = if held { Input::MakePermanent } else { Input::Tick };
+            inputs.push_back(if dice.roll(2) == 0 { surprise(&mut dice, &mut now) } else { next });
             continue;
         };
-        let phase = swap.phase().clone();
+        let (phase, mut input) = (swap.phase().clone(), input);
         // A surprise between an effect and its answer is the shell's to hold back while it is paused; while a release
         // serves it may come at any time.
-        if matches!(phase, Phase::Recording | Phase::Verifying) && dice.roll(8) == 0 {
-            inputs.push_back(surprise(&mut dice, &mut now));
+        if matches!(phase, Phase::Recording { .. } | Phase::Verifying { .. }) && dice.roll(8) == 0 {
+            inputs.push_front(std::mem::replace(&mut input, surprise(&mut dice, &mut now)));
         }
         for effect in swap.handle(input, now) {
             inputs.extend(perform(&mut world, effect, &mut dice, &mut now));
@@ -231,6 +248,7 @@ fn check(swap: &Swap, world: &mut World) {
         Outcome::Stopped { .. } => None,
     };
     assert_eq!(world.in_place, expected, "{outcome:?}");
+    assert!(world.verified || outcome != Outcome::Permanent, "nobody has looked whether it works");
     assert_eq!(world.stopped, expected.is_none());
     assert!(!world.candidate, "a candidate is left behind");
     assert_eq!(swap.phase(), &Phase::Ended(outcome));
@@ -267,9 +285,13 @@ proptest! {
 
 /// A machine at the start of its pause.
 fn paused() -> (Swap, Vec<Effect>) {
+    paused_with(WayBack::Downgrade)
+}
+
+fn paused_with(way_back: WayBack) -> (Swap, Vec<Effect>) {
     let mut swap = Swap::new(SwapId(1), SwapPolicy::default(), Moment(0));
     let path = StatePath::Upgrade { from: format(1), to: format(2) };
-    swap.handle(Input::Prepared(Ok(plan(path, WayBack::Downgrade))), Moment(10));
+    swap.handle(Input::Prepared(Ok(plan(path, way_back))), Moment(10));
     let effects = swap.handle(Input::Quiesced, Moment(20));
     (swap, effects)
 }
@@ -318,22 +340,110 @@ fn a_code_change_that_ends_after_the_deadline_is_not_switched_to() {
     );
 }
 
+/// A machine whose new release serves.
+fn serving(policy: SwapPolicy) -> Swap {
+    let mut swap = Swap::new(SwapId(1), policy, Moment(0));
+    let path = StatePath::Upgrade { from: format(1), to: format(2) };
+    swap.handle(Input::Prepared(Ok(plan(path, WayBack::Downgrade))), Moment(10));
+    for input in [Input::Quiesced, Input::Snapshot(Ok(())), Input::CodeChanged(Ok(())), Input::Switched] {
+        swap.handle(input, Moment(20));
+    }
+    swap
+}
+
 #[test]
-fn a_rollback_tries_the_lossless_way_first_and_the_checkpoint_next() {
-    let (mut swap, _) = paused();
-    swap.handle(Input::Snapshot(Ok(())), Moment(30));
-    swap.handle(Input::CodeChanged(Ok(())), Moment(40));
-    swap.handle(Input::Switched, Moment(45));
+fn a_rollback_tries_the_ways_from_the_exact_one_to_the_lossy_one() {
+    let mut swap = serving(SwapPolicy { allow_loss: true, ..SwapPolicy::default() });
     let effects = swap.handle(Input::Failed("trap".to_owned()), Moment(46));
     assert_eq!(effects, [Effect::RollBack(RollbackWay::Downgrade)]);
     let effects = swap.handle(Input::RolledBack(Err("lost".to_owned())), Moment(47));
+    assert_eq!(effects, [Effect::RollBack(RollbackWay::Replay)]);
+    let effects = swap.handle(Input::RolledBack(Err("overflow".to_owned())), Moment(48));
     assert_eq!(effects, [Effect::RollBack(RollbackWay::Checkpoint)]);
-    let effects = swap.handle(Input::RolledBack(Ok(())), Moment(48));
+    let effects = swap.handle(Input::RolledBack(Ok(())), Moment(49));
     assert_eq!(effects, [Effect::Resume(Side::Old), Effect::Record(Side::Old)]);
-    let effects = swap.handle(Input::Recorded(Err("disk".to_owned())), Moment(49));
+    let effects = swap.handle(Input::Recorded(Err("disk".to_owned())), Moment(50));
     let [Effect::Release, Effect::Finish(Outcome::RolledBack { why, way })] = &effects[..] else {
         panic!("{effects:?}")
     };
     assert_eq!(*way, RollbackWay::Checkpoint);
-    assert!(why.contains("trap") && why.contains("disk"), "{why}");
+    assert!(why.contains("trap") && why.contains("overflow") && why.contains("disk"), "{why}");
+}
+
+#[test]
+fn events_are_lost_only_where_that_is_allowed() {
+    let mut swap = serving(SwapPolicy::default());
+    swap.handle(Input::Failed("trap".to_owned()), Moment(46));
+    swap.handle(Input::RolledBack(Err("lost".to_owned())), Moment(47));
+    let effects = swap.handle(Input::RolledBack(Err("overflow".to_owned())), Moment(48));
+    let [Effect::Stop, Effect::Finish(Outcome::Stopped { why })] = &effects[..] else { panic!("{effects:?}") };
+    assert!(why.contains("--allow-loss"), "{why}");
+}
+
+#[test]
+fn a_held_probation_ends_by_a_commit_and_not_by_time() {
+    let mut swap = serving(SwapPolicy { hold: true, probation: Duration::ZERO, ..SwapPolicy::default() });
+    swap.handle(Input::Recorded(Ok(())), Moment(50));
+    assert_eq!(swap.handle(Input::Verified(Ok(())), Moment(60)), [Effect::Hold]);
+    assert_eq!(swap.wakes_at(), None);
+    assert_eq!(swap.handle(Input::Tick, Moment(u64::MAX)), []);
+    let effects = swap.handle(Input::MakePermanent, Moment(u64::MAX));
+    assert_eq!(effects, [Effect::Release, Effect::Finish(Outcome::Permanent)]);
+}
+
+#[test]
+fn a_rollback_that_is_asked_for_and_not_possible_leaves_the_new_release_on_probation() {
+    let mut swap = serving(SwapPolicy { hold: true, ..SwapPolicy::default() });
+    swap.handle(Input::Recorded(Ok(())), Moment(50));
+    swap.handle(Input::Verified(Ok(())), Moment(60));
+    let wanted = || Input::RollBackWanted { why: "a person".to_owned(), allow_loss: false };
+    swap.handle(wanted(), Moment(70));
+    swap.handle(Input::RolledBack(Err("no format".to_owned())), Moment(71));
+    let effects = swap.handle(Input::RolledBack(Err("no journal".to_owned())), Moment(72));
+    let [Effect::Resume(Side::New), Effect::Stay(why)] = &effects[..] else { panic!("{effects:?}") };
+    assert!(why.contains("no journal") && why.contains("--allow-loss"), "{why}");
+    assert_eq!(swap.phase(), &Phase::Probation { until: None });
+    // With leave to lose events it is possible.
+    swap.handle(Input::RollBackWanted { why: "a person".to_owned(), allow_loss: true }, Moment(80));
+    swap.handle(Input::RolledBack(Err("no format".to_owned())), Moment(81));
+    let effects = swap.handle(Input::RolledBack(Err("no journal".to_owned())), Moment(82));
+    assert_eq!(effects, [Effect::RollBack(RollbackWay::Checkpoint)]);
+}
+
+#[test]
+fn a_rollback_that_is_asked_for_before_the_verdict_waits_for_it_and_leaves_nothing_out() {
+    let wanted = || Input::RollBackWanted { why: "a person".to_owned(), allow_loss: false };
+    let mut swap = serving(SwapPolicy::default());
+    assert_eq!(swap.handle(wanted(), Moment(46)), []);
+    assert_eq!(swap.handle(Input::Recorded(Ok(())), Moment(50)), [Effect::Verify]);
+    let effects = swap.handle(Input::Verified(Ok(())), Moment(60));
+    assert_eq!(effects, [Effect::RollBack(RollbackWay::Downgrade)]);
+    swap.handle(Input::RolledBack(Err("no format".to_owned())), Moment(61));
+    let effects = swap.handle(Input::RolledBack(Err("no journal".to_owned())), Moment(62));
+    assert!(matches!(effects[..], [Effect::Resume(Side::New), Effect::Stay(_)]), "{effects:?}");
+    assert!(matches!(swap.phase(), Phase::Probation { until: Some(_) }), "{:?}", swap.phase());
+
+    // What is wrong with the release is found as without it.
+    let mut swap = serving(SwapPolicy::default());
+    swap.handle(wanted(), Moment(46));
+    swap.handle(Input::Recorded(Err("disk".to_owned())), Moment(50));
+    assert!(matches!(swap.phase(), Phase::RollingBack { why, asked: None, .. } if why.contains("disk")));
+    let mut swap = serving(SwapPolicy::default());
+    swap.handle(Input::Recorded(Ok(())), Moment(50));
+    swap.handle(wanted(), Moment(51));
+    swap.handle(Input::Verified(Err("health".to_owned())), Moment(60));
+    assert!(matches!(swap.phase(), Phase::RollingBack { why, asked: None, .. } if why.contains("health")));
+}
+
+#[test]
+fn a_one_way_swap_has_no_probation_and_no_failed_check_undoes_it() {
+    let (mut swap, _) = paused_with(WayBack::None);
+    swap.handle(Input::Snapshot(Ok(())), Moment(30));
+    swap.handle(Input::CodeChanged(Ok(())), Moment(40));
+    swap.handle(Input::Switched, Moment(45));
+    let by_hand = Input::RollBackWanted { why: "by hand".to_owned(), allow_loss: true };
+    assert!(matches!(swap.handle(by_hand, Moment(46))[..], [Effect::Stay(_)]), "there is nowhere to go");
+    assert_eq!(swap.handle(Input::Recorded(Ok(())), Moment(50)), [Effect::Verify]);
+    let effects = swap.handle(Input::Verified(Err("health: failed".to_owned())), Moment(60));
+    assert_eq!(effects, [Effect::Release, Effect::Finish(Outcome::Permanent)]);
 }

@@ -25,6 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             version: version.parse()?,
             listeners: Some(vec!["tcp://127.0.0.1:7000".parse()?]),
             config: None,
+            topology: None,
             intent: Intent::Deploy { downgrade: false },
             policy: SwapPolicy { probation: Duration::ZERO, ..SwapPolicy::default() },
             extent: Extent::Swap,

@@ -4,6 +4,7 @@
 //! [`CompiledComponent`] (code that fits this engine and keeps a contract the host knows). Only the next step's type leads
 //! on, so nothing unverified is ever compiled and nothing uncompiled ever run.
 
+mod admission;
 mod cache;
 mod compile;
 mod inspect;
@@ -11,6 +12,7 @@ mod store;
 mod verify;
 
 pub use self::{
+    admission::TooHard,
     compile::{CompileError, CompiledComponent, Compiler},
     inspect::{Inspection, NotDescribed},
     store::{Artifact, ArtifactStore, Staging, StoreError},

@@ -21,7 +21,18 @@ mod v0_1 {
         path: "../../wit",
         world: "workload",
         exports: { default: async },
-        additional_derives: [PartialEq, Eq, serde::Serialize, serde::Deserialize],
+        additional_derives: [PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize],
+    });
+}
+
+/// The same version, for calls that block their thread. Its types are those above.
+mod v0_1_blocking {
+    #![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from wit/, where the documentation is")]
+
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "workload",
+        with: { "hotswap:workload/types": crate::bindings::v0_1::hotswap::workload::types },
     });
 }
 
@@ -67,14 +78,20 @@ const AVAILABLE: [&str; 29] = [
 /// A component ready to be made an instance of, with the version of the contract it keeps.
 #[derive(Clone)]
 pub(crate) enum Contract {
-    /// `hotswap:workload@0.1.0`.
-    V0_1(v0_1::WorkloadPre<Context>),
+    /// `hotswap:workload@0.1.0`. Both know where the exports are and no more; which one is used is the engine's affair.
+    V0_1 { on_fibers: v0_1::WorkloadPre<Context>, blocking: v0_1_blocking::WorkloadPre<Context> },
 }
 
 /// An instance's exports.
 pub(crate) enum Guest {
     /// `hotswap:workload@0.1.0`.
     V0_1(v0_1::Workload),
+}
+
+/// The exports of an instance whose calls block their thread.
+pub(crate) enum BlockingGuest {
+    /// `hotswap:workload@0.1.0`.
+    V0_1(v0_1_blocking::Workload),
 }
 
 /// A component that keeps no contract the host knows.
@@ -130,13 +147,28 @@ impl Contract {
             return Err(UnfitComponent::UnknownImports { imports });
         }
         let pre: InstancePre<Context> = linker.instantiate_pre(component).map_err(UnfitComponent::AnotherShape)?;
-        v0_1::WorkloadPre::new(pre).map(Self::V0_1).map_err(UnfitComponent::AnotherShape)
+        let on_fibers = v0_1::WorkloadPre::new(pre.clone()).map_err(UnfitComponent::AnotherShape)?;
+        let blocking = v0_1_blocking::WorkloadPre::new(pre).map_err(UnfitComponent::AnotherShape)?;
+        Ok(Self::V0_1 { on_fibers, blocking })
+    }
+
+    /// Size of its machine code.
+    pub(crate) fn code_bytes(&self) -> usize {
+        let Self::V0_1 { on_fibers, .. } = self;
+        let image = on_fibers.instance_pre().component().image_range();
+        image.end as usize - image.start as usize
     }
 
     /// Makes an instance in `store`, running the component's own start code.
     pub(crate) async fn instantiate(&self, store: &mut Store<Context>) -> wasmtime::Result<Guest> {
-        let Self::V0_1(pre) = self;
-        pre.instantiate_async(store).await.map(Guest::V0_1)
+        let Self::V0_1 { on_fibers, .. } = self;
+        on_fibers.instantiate_async(store).await.map(Guest::V0_1)
+    }
+
+    /// The same in a store of the engine for calls that block.
+    pub(crate) fn instantiate_blocking(&self, store: &mut Store<Context>) -> wasmtime::Result<BlockingGuest> {
+        let Self::V0_1 { blocking, .. } = self;
+        blocking.instantiate(store).map(BlockingGuest::V0_1)
     }
 }
 

@@ -5,14 +5,22 @@
 //! batches differ is taken from the host's hands instead of the system's: [`clock`], [`random`]. What would make a guest
 //! wait traps: a workload never waits, it sets a timer.
 //!
+//! What a host function does for a guest is bounded in size before anything is copied, and paid for in fuel ([`charge`])
+//! where its cost grows with what was asked for.
+//!
 //! It costs nothing until it is used: the WASI context is made when a guest first asks for it.
 
 pub(crate) mod clock;
 pub(crate) mod directory;
 pub(crate) mod log;
+mod network;
 pub(crate) mod random;
+mod streams;
 
-use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::{
+    StoreContextMut, Trap,
+    component::{Linker, ResourceTable},
+};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use self::{clock::Clock, directory::Directory, log::Log, random::Random};
@@ -20,6 +28,10 @@ use crate::instance::limits::MemoryGauge;
 
 /// The WASI version whose names the linker holds. Other patch versions of 0.2 resolve to it.
 pub(crate) const WASI_VERSION: &str = "0.2.12";
+
+/// Most things of the host that a guest may hold at once: streams, pollables, errors. A guest holds a handful; one that goes
+/// on asking without giving back must not fill the host's memory.
+pub(crate) const HANDLES_LIMIT: usize = 1_000;
 
 /// What a store carries: one guest's share of the host.
 pub(crate) struct Context {
@@ -35,7 +47,9 @@ pub(crate) struct Context {
 impl Context {
     /// A guest's share, before anything was asked of it.
     pub(crate) fn new(clock: Clock, random: Random, log: Log, memory: MemoryGauge, directory: Directory) -> Self {
-        Self { clock, random, log, memory, directory, table: ResourceTable::new(), wasi: None }
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_LIMIT);
+        Self { clock, random, log, memory, directory, table, wasi: None }
     }
 }
 
@@ -46,13 +60,27 @@ impl WasiView for Context {
     }
 }
 
+/// How an engine calls its guests: what is linked must not wait in another way than the call does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Calls {
+    /// On fibers, which yield to other tasks.
+    OnFibers,
+    /// On the caller's thread, which is the guest's for that time.
+    Blocking,
+}
+
 /// Links WASI and puts the host's own powers in place of the system's.
-pub(crate) fn link(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
-    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+pub(crate) fn link(linker: &mut Linker<Context>, calls: Calls) -> wasmtime::Result<()> {
+    match calls {
+        Calls::OnFibers => wasmtime_wasi::p2::add_to_linker_async(linker)?,
+        Calls::Blocking => wasmtime_wasi::p2::add_to_linker_sync(linker)?,
+    }
     linker.allow_shadowing(true);
     clock::link(linker)?;
     random::link(linker)?;
     log::link(linker)?;
+    streams::link(linker)?;
+    network::link(linker)?;
     linker.instance(&format!("wasi:cli/exit@{WASI_VERSION}"))?.func_wrap(
         "exit",
         |_, (status,): (Result<(), ()>,)| -> wasmtime::Result<()> {
@@ -62,4 +90,13 @@ pub(crate) fn link(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
     )?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// Burns fuel for work that a host function does on a guest's behalf, so that it ends in the same place in every replay.
+/// Asked before the work: nothing is done for a guest that can't pay.
+fn charge(store: &mut StoreContextMut<'_, Context>, fuel: u64) -> wasmtime::Result<()> {
+    match store.get_fuel()?.checked_sub(fuel) {
+        Some(left) => store.set_fuel(left),
+        None => Err(Trap::OutOfFuel.into()),
+    }
 }

@@ -31,7 +31,7 @@ use crate::error::CheckpointError;
 const MAGIC: &[u8; 6] = b"HSCKPT";
 /// Raised when the body's layout changes; the host reads every layout it ever wrote.
 const LAYOUT: u16 = 1;
-const HEADER_BYTES: usize = 6 + 2 + 8 + 32;
+pub(crate) const HEADER_BYTES: usize = 6 + 2 + 8 + 32;
 /// Largest body read: the largest state, and room for what stands beside it.
 const BODY_LIMIT_BYTES: u64 = 1 << 30;
 /// Checkpoints kept of a generation besides a pinned one: the newest, and two to fall back on when it is damaged.
@@ -126,13 +126,13 @@ impl Checkpoint {
         bytes.reserve(self.state.len() + 1024);
         let mut bytes = postcard::to_extend(self, bytes)?;
         let (header, body) = bytes.split_at_mut(HEADER_BYTES);
-        let mut fields = Vec::with_capacity(HEADER_BYTES);
-        fields.extend_from_slice(MAGIC);
-        fields.extend_from_slice(&LAYOUT.to_le_bytes());
-        fields.extend_from_slice(&(body.len() as u64).to_le_bytes());
-        fields.extend_from_slice(&Sha256::digest(&*body));
-        header.copy_from_slice(&fields);
+        header.copy_from_slice(&Self::header(body.len() as u64, &Sha256::digest(&*body)));
         Ok(bytes)
+    }
+
+    /// The header of a body of this length and with this checksum.
+    pub(crate) fn header(length: u64, sum: &[u8]) -> Vec<u8> {
+        [MAGIC, &LAYOUT.to_le_bytes()[..], &length.to_le_bytes(), sum].concat()
     }
 
     /// Reads an envelope.
@@ -200,13 +200,9 @@ impl CheckpointFiles {
         Ok(Self { folder })
     }
 
-    /// Writes a checkpoint durably: whole file, its name, or nothing. Older ones of this generation beyond [`KEPT`], and all
-    /// of earlier generations, are removed, but never `pinned`.
-    pub(crate) fn write(
-        &self,
-        checkpoint: &Checkpoint,
-        pinned: Option<&CheckpointName>,
-    ) -> Result<CheckpointName, CheckpointError> {
+    /// Writes a checkpoint durably: whole file, its name, or nothing. Older ones are [`prune`](Self::prune)d by whoever knows
+    /// what the ledger names.
+    pub(crate) fn write(&self, checkpoint: &Checkpoint) -> Result<CheckpointName, CheckpointError> {
         let name = checkpoint.name();
         let path = self.folder.join(name.file());
         let io = |source| CheckpointError::Io { path: path.clone(), source };
@@ -214,7 +210,6 @@ impl CheckpointFiles {
         if let Err(source) = write_durably(&self.folder, &path, &bytes) {
             return Err(io(source));
         }
-        self.prune(&name, pinned);
         Ok(name)
     }
 
@@ -254,13 +249,19 @@ impl CheckpointFiles {
         }
     }
 
-    fn prune(&self, newest: &CheckpointName, pinned: Option<&CheckpointName>) {
-        let of_generation =
-            self.names().into_iter().rev().filter(|name| name.generation == newest.generation).skip(KEPT);
-        let of_earlier = self.names().into_iter().filter(|name| name.generation < newest.generation);
-        for name in of_generation.chain(of_earlier).filter(|name| Some(name) != pinned) {
-            // A leftover costs space, not correctness.
-            drop(fs::remove_file(self.folder.join(name.file())));
+    /// Removes what nobody will ask for: all of generations before the one that the ledger names, and of that and later ones,
+    /// whose record may be on its way, all but the last [`KEPT`]. Never `pinned`.
+    pub(crate) fn prune(&self, named: Generation, pinned: Option<&CheckpointName>) {
+        let (mut generation, mut kept) = (None, 0);
+        for name in self.names().iter().rev() {
+            if generation.replace(name.generation) != Some(name.generation) {
+                kept = 0;
+            }
+            kept += 1;
+            if (name.generation < named || kept > KEPT) && Some(name) != pinned {
+                // A leftover costs space, not correctness.
+                drop(fs::remove_file(self.folder.join(name.file())));
+            }
         }
     }
 
@@ -326,8 +327,8 @@ mod tests {
     fn a_damaged_newest_falls_back_to_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
         let files = CheckpointFiles::open(folder.path().join("c")).unwrap();
-        files.write(&checkpoint(1, 1), None).unwrap();
-        let newest = files.write(&checkpoint(1, 2), None).unwrap();
+        files.write(&checkpoint(1, 1)).unwrap();
+        let newest = files.write(&checkpoint(1, 2)).unwrap();
         let path = files.folder.join(newest.file());
         let whole = fs::read(&path).unwrap();
         fs::write(&path, &whole[..whole.len() - 1]).unwrap();
@@ -342,13 +343,17 @@ mod tests {
     fn old_ones_go_and_the_pinned_one_stays() {
         let folder = tempfile::tempdir().unwrap();
         let files = CheckpointFiles::open(folder.path().to_owned()).unwrap();
-        let pinned = files.write(&checkpoint(1, 0), None).unwrap();
+        let pinned = files.write(&checkpoint(1, 0)).unwrap();
         for batch in 1..10 {
-            files.write(&checkpoint(2, batch), Some(&pinned)).unwrap();
+            files.write(&checkpoint(2, batch)).unwrap();
         }
+        files.prune(Generation(1), None);
+        assert!(files.read(&pinned).is_ok(), "the second generation is not in the ledger yet");
+        assert_eq!(files.names().len(), KEPT + 1);
+        files.prune(Generation(2), Some(&pinned));
         assert_eq!(files.names().len(), KEPT + 1);
         assert!(files.read(&pinned).is_ok());
-        files.write(&checkpoint(2, 10), None).unwrap();
+        files.prune(Generation(2), None);
         assert!(files.read(&pinned).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::instance::limits::Limits;
+use crate::{engine::EngineOptions, instance::limits::Limits};
 
 /// How a host runs. [`HostConfig::new`] gives what suits most.
 #[derive(Clone, Debug)]
@@ -13,12 +13,18 @@ pub struct HostConfig {
     pub checkpoint_every: Duration,
     /// Limits on calls into guests.
     pub limits: Limits,
+    /// How many instances there may be, and how much memory they may have together.
+    pub engine: EngineOptions,
     /// Limits on connections and queues.
     pub net: NetLimits,
+    /// Most instances with a connection each; none for as many as the machine has room for.
+    pub sessions: Option<u64>,
     /// How many restarts within [`HostConfig::restart_window`] a workload may have before it is stopped.
     pub restart_limit: usize,
     /// See [`HostConfig::restart_limit`].
     pub restart_window: Duration,
+    /// Bytes of journal at which a workload's instance is replaced by one born from its snapshot.
+    pub journal_bytes: usize,
 }
 
 impl HostConfig {
@@ -29,10 +35,14 @@ impl HostConfig {
             data: data.into(),
             checkpoint_every: Duration::from_secs(30),
             limits: Limits::default(),
+            engine: EngineOptions::default(),
             net: NetLimits::default(),
+            sessions: None,
             // As in OTP's usual supervisors, a little more patient: five failures in a minute are no accident.
             restart_limit: 5,
             restart_window: Duration::from_secs(60),
+            // 64 MiB: half a million lines, a second or two to replay; most workloads never come to it in a day.
+            journal_bytes: 64 << 20,
         }
     }
 }
@@ -44,6 +54,8 @@ pub struct NetLimits {
     pub mailbox_bytes: usize,
     /// Bytes that wait for one client to take them; past it the client is too slow and is closed.
     pub outbox_bytes: usize,
+    /// Bytes that wait for all clients of one workload together; past it, whose answer would have to wait is closed.
+    pub outboxes_bytes: usize,
     /// Events in one batch: keeps a call short enough for the control channel to be looked at often.
     pub batch_events: usize,
     /// Bytes in one batch.
@@ -61,6 +73,8 @@ impl Default for NetLimits {
             mailbox_bytes: 16 << 20,
             // 4 MiB: a client that is this far behind on a local network has stopped reading.
             outbox_bytes: 4 << 20,
+            // 256 MiB: as much as the workload's instance may have. It takes 64 clients at their own limit.
+            outboxes_bytes: 256 << 20,
             batch_events: 256,
             batch_bytes: 1 << 20,
             timers: 100_000,

@@ -5,6 +5,8 @@
 //! there are, with some room kept back for swaps and restarts. It costs two threads: one counts time, one takes dropped
 //! instances apart.
 
+mod memory;
+pub(crate) mod sessions;
 mod slots;
 
 use std::{
@@ -21,17 +23,19 @@ use std::{
 use host_core::id::Digest;
 use sha2::{Digest as _, Sha256};
 use wasmtime::{
-    Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
     component::{Component, Linker},
 };
 
-pub(crate) use self::slots::Slot;
 use self::slots::Slots;
 pub use self::slots::{NoSlot, Purpose};
+pub(crate) use self::{
+    memory::{GuestMemory, Share},
+    slots::Slot,
+};
 use crate::{
     bindings::{Contract, UnfitComponent},
-    capability::{self, Context},
-    instance::Remains,
+    capability::{self, Calls, Context, log::Logs},
 };
 
 /// Instances that live at once, unless told otherwise. Each takes 4 GiB of address space, of which there are 128 TiB, and
@@ -57,9 +61,18 @@ const TABLES_PER_COMPONENT: u32 = 4;
 /// Elements in one table; a guest with an interpreter in it has ten thousand.
 const TABLE_ELEMENTS: usize = 50_000;
 
-/// Linear memory that stays resident in a free slot and is zeroed by hand: writing it is cheaper than the page faults
-/// that follow when the system takes it. A small guest touches less.
-const KEEP_RESIDENT_MEMORY_BYTES: usize = 256 << 10;
+/// Linear memory that stays resident in a free slot and is zeroed by hand, where the system can tell which pages were
+/// written: only those are zeroed, so that a small guest costs little. Who takes the slot next meets no page faults, which
+/// are half of the time of a swap with 100 000 rows of state (28 MiB): hence that much, and not more, for it stays with the
+/// process.
+const KEEP_RESIDENT_MEMORY_BYTES: usize = 32 << 20;
+
+/// The same where the system can't tell (Linux before 6.7): all of it is zeroed. A small guest touches less.
+const KEEP_RESIDENT_BLINDLY_BYTES: usize = 256 << 10;
+
+/// Free slots that stay with the component they had while there are slots that nobody used yet: none. A candidate shall get
+/// one whose memory is resident, and there are as many of those as there ever were instances at once.
+const UNUSED_WARM_SLOTS: u32 = 0;
 
 /// The same for a table.
 const KEEP_RESIDENT_TABLE_BYTES: usize = 64 << 10;
@@ -73,23 +86,32 @@ const FIBER_STACK_BYTES: usize = 2 * WASM_STACK_BYTES;
 
 /// How often a guest that computes lets other tasks run. A tenth of that is what a task switch may be late by anyway;
 /// twice as often would cost a processor that is idle more than it gives.
-const EPOCH: Duration = Duration::from_millis(2);
+pub(crate) const EPOCH: Duration = Duration::from_millis(2);
 
 /// Dropped instances that wait to be taken apart; beyond this, whoever drops one does it himself.
 const REAPER_QUEUE: usize = 1_024;
 
-/// How many instances there may be.
+/// Rest between two instances that a gentle reaper takes apart: giving memory back makes every thread of the process look
+/// up its addresses anew, so ten thousand at once would be felt by all clients. At this rate they take two seconds.
+const REAPER_PAUSE: Duration = Duration::from_micros(150);
+
+/// How much threads stand back (`nice`) that have time: half of the scale is enough to lose against everything that serves.
+const NICE: i32 = 10;
+
+/// How many instances there may be, and how much memory they may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineOptions {
     /// At once, all in all.
     pub instances: u32,
     /// Of these, only for swaps and restarts.
     pub reserved: u32,
+    /// Linear memory of all of them together.
+    pub memory_bytes: u64,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { instances: INSTANCES_DEFAULT, reserved: RESERVED_DEFAULT }
+        Self { instances: INSTANCES_DEFAULT, reserved: RESERVED_DEFAULT, memory_bytes: memory::usual_bytes() }
     }
 }
 
@@ -97,12 +119,21 @@ impl Default for EngineOptions {
 #[derive(Clone)]
 pub struct Engine(Arc<Shared>);
 
+/// What all guests of a host share, whichever engine runs them.
+#[derive(Clone)]
+struct Commons {
+    memory: Arc<GuestMemory>,
+    logs: Logs,
+}
+
 struct Shared {
     wasmtime: wasmtime::Engine,
     linker: Linker<Context>,
     slots: Arc<Slots>,
+    commons: Commons,
     reaper: Reaper,
     fits: Digest,
+    calls: Calls,
     // Dropping it ends the thread that counts time.
     _ticker: SyncSender<()>,
 }
@@ -133,14 +164,40 @@ impl Engine {
     /// # Errors
     /// This machine can't run it.
     pub fn new(options: EngineOptions) -> Result<Self, EngineError> {
+        let commons = Commons { memory: GuestMemory::new(options.memory_bytes), logs: Logs::default() };
+        Self::with(&config(options), options, commons, Calls::OnFibers, |_| Reaper::spawn())
+    }
+
+    /// Starts an engine for instances with a connection each, whose calls block their thread. What guests share they share
+    /// with those of this one.
+    ///
+    /// # Errors
+    /// This machine can't run it.
+    pub(crate) fn for_sessions(&self, instances: u32) -> Result<Self, EngineError> {
+        let commons = self.0.commons.clone();
+        // Who may make one is decided where connections are let in, which knows of candidates too.
+        let options = EngineOptions { instances, reserved: 0, memory_bytes: commons.memory.limit_bytes() };
+        Self::with(&sessions::config(instances), options, commons, Calls::Blocking, Reaper::spawn_gently)
+    }
+
+    fn with(
+        config: &Config,
+        options: EngineOptions,
+        commons: Commons,
+        calls: Calls,
+        reaper: impl FnOnce(Arc<Slots>) -> std::io::Result<Reaper>,
+    ) -> Result<Self, EngineError> {
         let failed = |source| EngineError::Engine { instances: options.instances, source };
-        let wasmtime = wasmtime::Engine::new(&config(options)).map_err(failed)?;
+        let wasmtime = wasmtime::Engine::new(config).map_err(failed)?;
         let mut linker = Linker::new(&wasmtime);
-        capability::link(&mut linker).map_err(failed)?;
+        capability::link(&mut linker, calls).map_err(failed)?;
+        let slots = Arc::new(Slots::new(options.instances, options.reserved));
         let shared = Shared {
-            slots: Arc::new(Slots::new(options.instances, options.reserved)),
-            reaper: Reaper::spawn().map_err(EngineError::Thread)?,
+            reaper: reaper(slots.clone()).map_err(EngineError::Thread)?,
+            slots,
+            commons,
             fits: fits(&wasmtime),
+            calls,
             _ticker: spawn_ticker(&wasmtime).map_err(EngineError::Thread)?,
             linker,
             wasmtime,
@@ -160,6 +217,11 @@ impl Engine {
         self.0.slots.in_use()
     }
 
+    /// How its guests are called.
+    pub(crate) fn calls(&self) -> Calls {
+        self.0.calls
+    }
+
     /// Resolves what a component asks for and finds out which contract it keeps.
     pub(crate) fn contract(&self, component: &Component) -> Result<Contract, UnfitComponent> {
         Contract::of(component, &self.0.linker)
@@ -173,8 +235,26 @@ impl Engine {
         self.0.reaper.clone()
     }
 
+    /// The part that a new instance will have of all guests' memory.
+    pub(crate) fn memory(&self, purpose: Purpose) -> Share {
+        self.0.commons.memory.share(purpose)
+    }
+
+    /// What each workload may still log, over all its instances.
+    pub(crate) fn logs(&self) -> &Logs {
+        &self.0.commons.logs
+    }
+
     pub(crate) async fn claim_slot(&self, purpose: Purpose) -> Result<Slot, NoSlot> {
         Slots::claim(&self.0.slots, purpose).await
+    }
+
+    /// The same on a thread that may block: it waits only for instances that are already gone.
+    pub(crate) fn claim_slot_blocking(&self, purpose: Purpose) -> Result<Slot, NoSlot> {
+        if let Some(slot) = Slots::try_claim(&self.0.slots, purpose) {
+            return Ok(slot);
+        }
+        tokio::runtime::Handle::current().block_on(Slots::claim(&self.0.slots, purpose))
     }
 
     pub(crate) fn no_slot(&self, purpose: Purpose) -> NoSlot {
@@ -189,6 +269,11 @@ impl fmt::Debug for Engine {
 }
 
 fn config(options: EngineOptions) -> Config {
+    let (scan, keep_resident) = if PoolingAllocationConfig::is_pagemap_scan_available() {
+        (Enabled::Yes, KEEP_RESIDENT_MEMORY_BYTES)
+    } else {
+        (Enabled::No, KEEP_RESIDENT_BLINDLY_BYTES)
+    };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(options.instances)
         .total_core_instances(options.instances.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
@@ -199,7 +284,9 @@ fn config(options: EngineOptions) -> Config {
         .max_memories_per_component(MEMORIES_PER_COMPONENT)
         .max_tables_per_component(TABLES_PER_COMPONENT)
         .table_elements(TABLE_ELEMENTS)
-        .linear_memory_keep_resident(KEEP_RESIDENT_MEMORY_BYTES)
+        .pagemap_scan(scan)
+        .max_unused_warm_slots(UNUSED_WARM_SLOTS)
+        .linear_memory_keep_resident(keep_resident)
         .table_keep_resident(KEEP_RESIDENT_TABLE_BYTES);
 
     let mut config = Config::new();
@@ -208,18 +295,24 @@ fn config(options: EngineOptions) -> Config {
         .memory_reservation(MEMORY_RESERVATION_BYTES)
         // A linear memory that starts as a mapping of the component's own data costs no copy at birth.
         .memory_init_cow(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES);
+    deterministic(&mut config);
+    config
+}
+
+/// What every engine of the host has in common: a guest's run depends on its inputs alone, and comes to an end.
+fn deterministic(config: &mut Config) {
+    config
         // A call is a plain call: the machinery for component-model tasks would double its cost.
         .concurrency_support(false)
-        .max_wasm_stack(WASM_STACK_BYTES)
-        .async_stack_size(FIBER_STACK_BYTES)
-        // Fuel is what ends a call, and it is the same in a replay. Epochs only make a guest yield.
+        // Fuel is what ends a call, and it is the same in a replay. Epochs make a guest yield, or end what fuel does not see.
         .consume_fuel(true)
         .epoch_interruption(true)
         // The same bits on every machine. (Threads in wasm, whose order nobody could repeat, are not even built in.)
         .cranelift_nan_canonicalization(true)
         .relaxed_simd_deterministic(true)
         .cranelift_opt_level(OptLevel::Speed);
-    config
 }
 
 /// Hashes all that the engine hashes itself when it checks compiled code.
@@ -253,7 +346,21 @@ fn spawn_ticker(engine: &wasmtime::Engine) -> std::io::Result<SyncSender<()>> {
 
 /// Takes dropped instances apart on a thread of its own: giving memory back takes longer than most calls.
 #[derive(Clone)]
-pub(crate) struct Reaper(SyncSender<Box<Remains>>);
+pub(crate) struct Reaper(SyncSender<Box<dyn Dying>>);
+
+/// What is left of an instance when it goes.
+pub(crate) trait Dying: Send {
+    /// Says that nobody will use it again.
+    fn mark_dying(&mut self);
+}
+
+/// Lets everything else go before this thread. Each has a priority of its own only on Linux; elsewhere it stays as it is.
+pub(crate) fn stand_back() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "a thread can't lower its priority");
+    }
+}
 
 impl Reaper {
     fn spawn() -> std::io::Result<Self> {
@@ -262,7 +369,24 @@ impl Reaper {
         Ok(Self(sender))
     }
 
-    pub(crate) fn take(&self, mut remains: Box<Remains>) {
+    /// One that has room for all instances, since a swap gives it half of them at once, and that lets everything else go
+    /// first, as long as there are slots enough.
+    fn spawn_gently(slots: Arc<Slots>) -> std::io::Result<Self> {
+        let (sender, remains) = mpsc::sync_channel::<Box<dyn Dying>>(slots.total() as usize);
+        let reap = move || {
+            stand_back();
+            for remains in remains {
+                drop(remains);
+                if slots.in_use() < slots.total() / 4 * 3 {
+                    thread::sleep(REAPER_PAUSE);
+                }
+            }
+        };
+        thread::Builder::new().name("session-reaper".to_owned()).spawn(reap)?;
+        Ok(Self(sender))
+    }
+
+    pub(crate) fn take(&self, mut remains: Box<dyn Dying>) {
         remains.mark_dying();
         match self.0.try_send(remains) {
             Ok(()) => {}

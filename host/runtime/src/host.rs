@@ -13,6 +13,9 @@ mod preflight;
 mod prepare;
 mod recovery;
 mod rehearse;
+mod replay;
+mod sessions;
+mod shadow;
 mod start;
 
 use std::{
@@ -20,21 +23,21 @@ use std::{
     fs,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
 use host_core::{
     history::SwapReport,
-    id::{SwapId, WorkloadName},
+    id::{BatchSeq, SwapId, WorkloadName},
     request::{DeployRequest, Progress, RollbackRequest},
-    status::{HostStatus, RunState, VersionStatus, WorkloadStatus},
+    status::{CheckpointStatus, HostStatus, RunState, VersionStatus, WorkloadStatus},
     time::Moment,
 };
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use self::prepare::PreparedRelease;
+use self::prepare::{Prepared, PreparedRelease};
 use crate::{
     artifact::{Artifact, ArtifactStore, Compiler, Staging},
     clock::Clock,
@@ -42,8 +45,10 @@ use crate::{
     error::{HostError, StartError},
     events::{EventBus, EventStream},
     ids::Ids,
+    instance::words::cut,
     ledger::{Entry, Ledger},
     net::listener::Capacity,
+    sessions::Room,
     telemetry::Metrics,
     workload::{Nursery, Ticket, Workload},
 };
@@ -72,11 +77,12 @@ pub(crate) struct Inner {
     pub(crate) events: EventBus,
     pub(crate) metrics: Metrics,
     pub(crate) capacity: Arc<Capacity>,
+    pub(crate) room: Arc<Room>,
+    session_engine: Mutex<Option<sessions::SessionEngine>>,
     /// Connections, so that a stop can wait for their last bytes.
     pub(crate) tasks: TaskTracker,
     slots: Mutex<BTreeMap<WorkloadName, Arc<Slot>>>,
-    prepared: Mutex<BTreeMap<u64, PreparedRelease>>,
-    next_prepared: AtomicU64,
+    prepared: Mutex<Prepared<PreparedRelease>>,
     stopping: AtomicBool,
     /// Held for the life of the host: one host per data directory.
     _lock: fs::File,
@@ -96,13 +102,14 @@ pub(crate) struct Slot {
 pub(crate) enum Place {
     /// An actor.
     Running(Workload),
-    /// Nothing: it was never there, was stopped by hand, or could not be started (`why`).
-    Empty { entry: Option<Box<Entry>>, why: Option<String> },
+    /// Nothing: it was never there, was stopped by hand, or could not be started (`why`). `checkpoint` is what a start would
+    /// begin from.
+    Empty { entry: Option<Box<Entry>>, why: Option<String>, checkpoint: Option<CheckpointStatus> },
 }
 
 impl Slot {
     fn new(name: WorkloadName) -> Self {
-        let place = Mutex::new(Place::Empty { entry: None, why: None });
+        let place = Mutex::new(Place::Empty { entry: None, why: None, checkpoint: None });
         Self { name, busy: Arc::default(), place }
     }
 
@@ -201,6 +208,24 @@ impl Host {
         self.detached(|inner| async move { inner.roll_back(request, progress).await }).await
     }
 
+    /// Ends a probation for good: one that is held, or one that has time left.
+    ///
+    /// # Errors
+    /// No such workload, or it is on no probation.
+    pub async fn commit(&self, name: &WorkloadName) -> Result<SwapReport, HostError> {
+        let name = name.clone();
+        self.detached(|inner| async move { inner.commit(&name).await }).await
+    }
+
+    /// Handles on a copy what a workload has handled since its last birth, and compares effects and state.
+    ///
+    /// # Errors
+    /// No such workload, it does not run, or a call that had gone well failed.
+    pub async fn replay(&self, name: &WorkloadName) -> Result<SwapReport, HostError> {
+        let name = name.clone();
+        self.detached(|inner| async move { inner.replay(&name).await }).await
+    }
+
     /// How the host and its workloads are.
     pub async fn status(&self) -> HostStatus {
         let (memory_bytes, free_disk_bytes) = preflight::process_and_disk(&self.0.config.data);
@@ -212,6 +237,8 @@ impl Host {
             memory_bytes,
             free_disk_bytes,
             connection_capacity: self.0.capacity.limit,
+            session_capacity: self.0.room.capacity,
+            sessions: self.0.room.taken(),
             workloads: self.0.slots().iter().filter_map(|slot| self.0.status_of(slot)).collect(),
         }
     }
@@ -287,14 +314,19 @@ impl Inner {
     fn status_of(&self, slot: &Slot) -> Option<WorkloadStatus> {
         match slot.place() {
             Place::Running(workload) => Some(workload.status(&self.clock)),
-            Place::Empty { entry, why } => {
+            Place::Empty { entry, why, checkpoint } => {
                 let Entry { name, generation, revision, .. } = *entry?;
                 let run_state = why.map_or(RunState::Stopped, |why| RunState::Failed { why });
-                Some(WorkloadStatus::idle(name, generation, revision, run_state))
+                let batches = checkpoint.map_or(BatchSeq(0), |checkpoint| checkpoint.batches);
+                let idle = WorkloadStatus::idle(name, generation, revision, run_state);
+                Some(WorkloadStatus { checkpoint, batches, ..idle })
             }
         }
     }
 }
+
+/// Longest text of an error with its causes: a screen. What a component is named in can be as long as the component.
+const DESCRIPTION_LIMIT_BYTES: usize = 8 << 10;
 
 /// An error with its causes, for a person.
 pub(crate) fn describe(error: &dyn std::error::Error) -> String {
@@ -304,5 +336,6 @@ pub(crate) fn describe(error: &dyn std::error::Error) -> String {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    text
+    // An engine's message may quote the component that it is about.
+    cut(text, DESCRIPTION_LIMIT_BYTES)
 }

@@ -10,8 +10,10 @@
 //! Making one costs about 20 µs on a warm slot of the pool, a call about 2 µs. Dropping one costs its caller nothing: the
 //! memory is given back by a thread of the [`Engine`].
 
+pub(crate) mod blocking;
 mod error;
 pub mod limits;
+pub(crate) mod words;
 
 use std::fmt;
 
@@ -26,9 +28,12 @@ use tokio::time::{error::Elapsed, timeout};
 use wasmtime::Store;
 
 pub use self::error::{BirthError, CallError, Excess};
-use self::limits::{
-    Call, CallLimits, DESCRIPTION_LIST_LIMIT, ERROR_LIMIT_BYTES, EffectLimits, HEALTH_DETAILS_LIMIT,
-    HEALTH_TEXT_LIMIT_BYTES, Limits, MemoryGauge, PROTOCOL_LIMIT_BYTES, cut,
+use self::{
+    limits::{
+        Call, CallLimits, DESCRIPTION_LIST_LIMIT, ERROR_LIMIT_BYTES, EffectLimits, HEALTH_DETAILS_LIMIT,
+        HEALTH_TEXT_LIMIT_BYTES, Limits, MemoryGauge, PROTOCOL_LIMIT_BYTES,
+    },
+    words::cut,
 };
 pub use crate::capability::directory::Directory;
 use crate::{
@@ -37,8 +42,8 @@ use crate::{
         Guest,
         types::{self, Effect, Event},
     },
-    capability::{Context, clock::Clock, log::Log, random::Random},
-    engine::{Engine, Purpose, Reaper, Slot},
+    capability::{Context, HANDLES_LIMIT, clock::Clock, log::Log, random::Random},
+    engine::{Dying, Engine, Purpose, Reaper, Slot},
 };
 
 /// What an instance is born with. The same birth gives the same instance.
@@ -100,7 +105,7 @@ struct Memory {
 }
 
 /// What is left to be taken apart when an instance goes.
-pub(crate) struct Remains {
+struct Remains {
     store: Store<Context>,
     guest: Option<Guest>,
     // Last: the slot is free when the store is gone, not before.
@@ -113,9 +118,8 @@ struct Held {
     reaper: Reaper,
 }
 
-impl Remains {
-    /// Says that nobody will use this again.
-    pub(crate) fn mark_dying(&mut self) {
+impl Dying for Remains {
+    fn mark_dying(&mut self) {
         self.slot.mark_dying();
     }
 }
@@ -158,12 +162,13 @@ impl Instance {
         let context = Context::new(
             Clock::new(now),
             Random::new(seed),
-            Log::new(workload, version),
-            MemoryGauge::new(limits.brief.memory_bytes),
+            Log::new(engine.logs(), workload, version),
+            MemoryGauge::new(limits.brief.memory_bytes, engine.memory(purpose)),
             directory,
         );
         let mut store = Store::new(engine.wasmtime(), context);
         store.limiter(|context| &mut context.memory);
+        store.set_max_component_handles(HANDLES_LIMIT);
         store.epoch_deadline_async_yield_and_update(1);
         let remains = Box::new(Remains { store, guest: None, slot });
         let held = Held { remains: Some(remains), reaper: engine.reaper() };
@@ -218,14 +223,7 @@ impl Instance {
         let answer = guest.hotswap_workload_lifecycle().call_snapshot(store, schema);
         let answer = timeout(running.limits.time, answer).await;
         let state = self.end(running, answer)?.map_err(failed)?;
-        if state.schema != schema {
-            return Err(CallError::Failed(format!("asked for schema {schema}, it wrote schema {}", state.schema)));
-        }
-        let (bytes, limit) = (state.data.len(), self.limits.state_bytes);
-        if bytes > limit {
-            return Err(CallError::Failed(format!("its state has {bytes} bytes, more than the limit of {limit}")));
-        }
-        Ok(GuestState(state))
+        GuestState::checked(state, schema, self.limits.state_bytes)
     }
 
     /// Takes over a state that `from_vsn` wrote. Comes after [`init`](Self::init), whose config stays.
@@ -250,15 +248,7 @@ impl Instance {
         let (store, Guest::V0_1(guest)) = running.held.parts().ok_or(CallError::Lost)?;
         let answer = guest.hotswap_workload_lifecycle().call_health(store);
         let answer = timeout(running.limits.time, answer).await;
-        let health = self.end(running, answer)?;
-        let status = match health.status {
-            types::HealthStatus::Ok => HealthStatus::Ok,
-            types::HealthStatus::Degraded => HealthStatus::Degraded,
-            types::HealthStatus::Failed => HealthStatus::Failed,
-        };
-        let text = |text| cut(text, HEALTH_TEXT_LIMIT_BYTES);
-        let details = health.details.into_iter().take(HEALTH_DETAILS_LIMIT);
-        Ok(GuestHealth { status, details: details.map(|(name, value)| (text(name), text(value))).collect() })
+        Ok(health_from(self.end(running, answer)?))
     }
 
     /// Handles a batch: the new state and the effects take hold together when it returns, or neither does.
@@ -356,6 +346,20 @@ impl GuestState {
         Self(types::State { schema: format.schema, fingerprint: format.fingerprint, data })
     }
 
+    /// What `snapshot` answered when it was asked for this schema.
+    fn checked(state: types::State, schema: u32, limit_bytes: usize) -> Result<Self, CallError> {
+        if state.schema != schema {
+            return Err(CallError::Failed(format!("asked for schema {schema}, it wrote schema {}", state.schema)));
+        }
+        let bytes = state.data.len();
+        if bytes > limit_bytes {
+            return Err(CallError::Failed(format!(
+                "its state has {bytes} bytes, more than the limit of {limit_bytes}"
+            )));
+        }
+        Ok(Self(state))
+    }
+
     /// Its format.
     #[must_use]
     pub const fn format(&self) -> StateFormat {
@@ -383,6 +387,17 @@ impl fmt::Debug for GuestState {
 
 fn failed(error: String) -> CallError {
     CallError::Failed(cut(error, ERROR_LIMIT_BYTES))
+}
+
+fn health_from(health: types::Health) -> GuestHealth {
+    let status = match health.status {
+        types::HealthStatus::Ok => HealthStatus::Ok,
+        types::HealthStatus::Degraded => HealthStatus::Degraded,
+        types::HealthStatus::Failed => HealthStatus::Failed,
+    };
+    let text = |text| cut(text, HEALTH_TEXT_LIMIT_BYTES);
+    let details = health.details.into_iter().take(HEALTH_DETAILS_LIMIT);
+    GuestHealth { status, details: details.map(|(name, value)| (text(name), text(value))).collect() }
 }
 
 fn format_from(format: types::StateFormat) -> StateFormat {

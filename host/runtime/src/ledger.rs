@@ -14,6 +14,7 @@ use host_core::{
     plan::SwapPlan,
     policy::SwapPolicy,
     release::{Release, Revision},
+    swap::{Outcome, Phase, RollbackWay, Swap},
     time::UnixNanos,
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -57,8 +58,30 @@ pub(crate) struct Entry {
     pub(crate) predecessor: Option<Revision>,
     /// A swap whose switch is durable and that is not permanent.
     pub(crate) probation: Option<ProbationRecord>,
+    /// The swap that last took hold here or was undone. Its report may be missing: this is what became of it.
+    #[serde(default)]
+    pub(crate) last_swap: Option<LastSwap>,
     /// It was stopped with all it had handled on disk.
     pub(crate) clean: bool,
+}
+
+/// What became of a swap whose switch was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LastSwap {
+    pub(crate) id: SwapId,
+    /// None when it took hold.
+    pub(crate) undone: Option<RollbackWay>,
+}
+
+impl LastSwap {
+    /// What becomes of this one, whose switch was made.
+    pub(crate) const fn of(swap: &Swap) -> Self {
+        let undone = match swap.phase() {
+            Phase::RecordingRollback { way, .. } | Phase::Ended(Outcome::RolledBack { way, .. }) => Some(*way),
+            _ => None,
+        };
+        Self { id: swap.id(), undone }
+    }
 }
 
 /// Whether a workload shall run.
@@ -81,8 +104,8 @@ pub(crate) struct ProbationRecord {
     pub(crate) until: UnixNanos,
     /// How often the host has started since the switch.
     pub(crate) host_starts: u32,
-    /// The state as it was handed over.
-    pub(crate) pinned: CheckpointName,
+    /// The state as it was handed over; none where each connection has its own.
+    pub(crate) pinned: Option<CheckpointName>,
 }
 
 /// A swap as it is noted before it begins.

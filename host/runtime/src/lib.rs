@@ -15,6 +15,7 @@
 //!     version: "1.0.0".parse()?,
 //!     listeners: Some(vec!["tcp://127.0.0.1:7000".parse()?]),
 //!     config: None,
+//!     topology: None,
 //!     intent: Intent::Deploy { downgrade: false },
 //!     policy: SwapPolicy::default(),
 //!     extent: Extent::Swap,
@@ -38,12 +39,15 @@ pub mod engine;
 mod error;
 mod events;
 mod fault;
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod ids;
 pub mod instance;
 mod ledger;
 mod mailbox;
 mod net;
+mod sessions;
 pub mod telemetry;
 mod workload;
 

@@ -6,14 +6,23 @@
 pub(crate) mod actor;
 mod calls;
 mod checkpoints;
-mod checks;
+pub(crate) mod checks;
+pub(crate) mod comparing;
 pub(crate) mod connections;
 mod effects;
+pub(crate) mod in_call;
+mod journal;
+mod lane;
 mod nursery;
+mod rebase;
+mod recorded;
+mod reinstate;
 mod scribe;
 mod supervision;
+mod suspects;
 pub(crate) mod swap;
-mod timers;
+pub(crate) mod timers;
+mod watcher;
 
 use std::{
     collections::BTreeMap,
@@ -29,17 +38,30 @@ use host_core::{
     release::Revision,
     status::{CheckpointStatus, HealthReport, RunState, SwapStatus, WorkloadStatus},
     swap::PhaseName,
-    time::Moment,
+    time::{Moment, UnixNanos},
 };
 use semver::Version;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::{
-    nursery::{Body, Nursery},
+    actor::answer,
+    journal::{Entry, JournalCopy},
+    lane::Lane,
+    nursery::{Body, Nursery, seed},
+    recorded::Recorded,
     scribe::Scribe,
-    swap::{Active, Candidate, Offer, Old, Ticket},
+    supervision::passed_over,
+    swap::{Active, Candidate, Offer, Old, Ticket, overtaken},
+    watcher::{Watched, Watching},
 };
-use crate::{checkpoint::Checkpoint, clock::Clock, mailbox::Mailbox, telemetry::WorkloadMetrics};
+use crate::{
+    checkpoint::Checkpoint,
+    clock::Clock,
+    instance::GuestState,
+    mailbox::Mailbox,
+    sessions::{Figures, Sessions},
+    telemetry::WorkloadMetrics,
+};
 
 /// Commands that wait for an actor: more than the host ever sends at once.
 pub(crate) const CONTROL_LIMIT: usize = 32;
@@ -52,9 +74,15 @@ pub(crate) enum Control {
     /// A swap comes: do now what need not be done in its pause.
     Brace { braced: oneshot::Sender<()> },
     /// Reinstate the predecessor of the swap on probation.
-    RollBack { why: String, taken: oneshot::Sender<bool>, done: oneshot::Sender<SwapReport> },
-    /// A copy of the live state, for a rehearsal.
-    Copy { schema: u32, copy: oneshot::Sender<Result<Copy, String>> },
+    RollBack { why: String, allow_loss: bool, taken: oneshot::Sender<bool>, done: oneshot::Sender<SwapReport> },
+    /// End the probation for good; none when there is none.
+    Commit { done: oneshot::Sender<Option<SwapReport>> },
+    /// A copy of the live state, for a rehearsal, within this time.
+    Copy { schema: u32, limit: std::time::Duration, copy: oneshot::Sender<Result<Copy, String>> },
+    /// The journal and the state, for a replay beside the live instance.
+    Witness { witness: oneshot::Sender<Result<Witness, String>> },
+    /// A copy of the live state, and from then on each batch with its effects.
+    Watch { schema: u32, limit: std::time::Duration, watching: oneshot::Sender<Result<Watching, String>> },
     /// How it is.
     Health { report: oneshot::Sender<HealthReport> },
     /// The smoke check, now.
@@ -67,6 +95,16 @@ pub(crate) enum Control {
     Revive { revived: oneshot::Sender<Result<(), String>> },
     /// Handle what has come in, checkpoint, close the connections, end.
     Stop { stopped: oneshot::Sender<Result<(), String>> },
+}
+
+/// What a replay begins with and what it has to come to.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    pub(crate) body: Body,
+    pub(crate) journal: JournalCopy,
+    /// The live state after the last call of the journal, asked for at this time.
+    pub(crate) state: Result<GuestState, String>,
+    pub(crate) now: UnixNanos,
 }
 
 /// The live state, copied.
@@ -84,9 +122,24 @@ pub(crate) struct Copy {
 pub(crate) struct Workload {
     pub(crate) name: WorkloadName,
     pub(crate) control: mpsc::Sender<Control>,
-    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) inlet: Inlet,
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: Arc<WorkloadMetrics>,
+}
+
+/// Where what is asked of a workload goes in.
+#[derive(Clone, Debug)]
+pub(crate) enum Inlet {
+    /// The mailbox of its one instance.
+    Mailbox(Arc<Mailbox>),
+    /// An instance for each connection.
+    Sessions(Sessions),
+}
+
+impl From<Sessions> for Inlet {
+    fn from(sessions: Sessions) -> Self {
+        Self::Sessions(sessions)
+    }
 }
 
 /// What an actor lets others see.
@@ -145,32 +198,68 @@ impl Shared {
 }
 
 impl Workload {
+    /// Its sessions, if each connection has an instance.
+    pub(crate) fn sessions(&self) -> Option<&Sessions> {
+        match &self.inlet {
+            Inlet::Mailbox(_) => None,
+            Inlet::Sessions(sessions) => Some(sessions),
+        }
+    }
+
+    /// The mailbox, if all connections share an instance.
+    pub(crate) fn mailbox(&self) -> Option<&Mailbox> {
+        match &self.inlet {
+            Inlet::Mailbox(mailbox) => Some(mailbox),
+            Inlet::Sessions(_) => None,
+        }
+    }
+
     /// For `host status`.
     pub(crate) fn status(&self, clock: &Clock) -> WorkloadStatus {
         let live = self.shared.live().clone();
         let counts = self.metrics.counts();
-        let (queued_events, queued_bytes) = self.mailbox.depth();
+        let figures = match &self.inlet {
+            Inlet::Mailbox(mailbox) => {
+                let (queued_events, queued_bytes) = mailbox.depth();
+                Figures {
+                    instances: u64::from(live.run_state == RunState::Running),
+                    failed: 0,
+                    refused: 0,
+                    memory_bytes: counts.guest_memory_bytes,
+                    queued_events,
+                    queued_bytes,
+                    timers: self.shared.timers.load(Ordering::Relaxed),
+                    batches: self.shared.batches(),
+                }
+            }
+            Inlet::Sessions(sessions) => sessions.figures(),
+        };
         let release = live.revision.release;
         WorkloadStatus {
             name: self.name.clone(),
-            instances: u64::from(live.run_state == RunState::Running),
+            instances: figures.instances,
             run_state: live.run_state,
             version: release.version,
             digest: release.digest,
             format: release.description.writes,
             generation: live.generation,
             listeners: live.revision.listeners,
+            topology: live.revision.topology,
             restarts: live.restarts,
             connections: counts.connections,
-            queued_events: queued_events as u64,
-            queued_bytes: queued_bytes as u64,
-            timers: self.shared.timers.load(Ordering::Relaxed),
+            queued_events: figures.queued_events as u64,
+            queued_bytes: figures.queued_bytes as u64,
+            timers: figures.timers,
             calls: self.shared.calls.load(Ordering::Relaxed),
-            batches: self.shared.batches(),
+            batches: figures.batches,
             events: counts.events,
             unknown_ids: counts.unknown_ids,
             slow_closed: counts.slow_closed,
-            guest_memory_bytes: counts.guest_memory_bytes,
+            instances_failed: figures.failed,
+            refused: figures.refused,
+            guest_memory_bytes: figures.memory_bytes,
+            set_aside: counts.set_aside,
+            journal_bytes: counts.journal_bytes,
             checkpoint: live.checkpoint,
             swap: live.swap.map(|swap| SwapStatus {
                 id: swap.id,

@@ -117,7 +117,7 @@ fn a_folder_that_can_not_be_used_is_named() {
 }
 
 fn engine() -> Engine {
-    Engine::new(EngineOptions { instances: 4, reserved: 0 }).expect("an engine")
+    Engine::new(EngineOptions { instances: 4, reserved: 0, ..EngineOptions::default() }).expect("an engine")
 }
 
 async fn works(engine: &Engine, compiler: &Compiler, store: &ArtifactStore, digest: Digest) {

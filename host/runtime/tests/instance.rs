@@ -23,8 +23,9 @@ use host_runtime::{
 };
 
 /// One engine and one compiler for all tests, so that each guest is compiled once.
-static ENGINE: LazyLock<Engine> =
-    LazyLock::new(|| Engine::new(EngineOptions { instances: 64, reserved: 4 }).expect("an engine"));
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+    Engine::new(EngineOptions { instances: 64, reserved: 4, ..EngineOptions::default() }).expect("an engine")
+});
 static COMPILER: LazyLock<Compiler> = LazyLock::new(|| Compiler::in_memory(ENGINE.clone()).expect("a compiler"));
 
 const NOW: UnixNanos = UnixNanos(1_700_000_000_123_456_789);
@@ -33,7 +34,13 @@ const MIB: usize = 1 << 20;
 /// Limits at which a guest that does not end is cut off in a moment.
 fn tight() -> Limits {
     let call = CallLimits { fuel: 50_000_000, time: Duration::from_secs(20), memory_bytes: 16 * MIB };
-    Limits { handle: call, brief: call, state: CallLimits { memory_bytes: 32 * MIB, ..call }, ..Limits::default() }
+    Limits {
+        handle: call,
+        brief: call,
+        query: call,
+        state: CallLimits { memory_bytes: 32 * MIB, ..call },
+        ..Limits::default()
+    }
 }
 
 fn birth(limits: Limits) -> Birth {
@@ -253,7 +260,8 @@ async fn a_guest_that_computes_lets_other_tasks_run() {
 
 #[tokio::test]
 async fn a_call_that_is_dropped_halfway_loses_the_instance_and_frees_its_slot() {
-    let engine = Engine::new(EngineOptions { instances: 1, reserved: 0 }).expect("an engine");
+    let engine =
+        Engine::new(EngineOptions { instances: 1, reserved: 0, ..EngineOptions::default() }).expect("an engine");
     let compiler = Compiler::in_memory(engine.clone()).expect("a compiler");
     let bytes = example_workloads::fault("handle-never-returns").expect("a fault").component;
     let component = compiler.compile(VerifiedArtifact::of(Bytes::from_static(bytes))).await.expect("a component");

@@ -56,6 +56,7 @@ impl Bed {
             version: version.parse().unwrap(),
             listeners: (!running).then(|| vec!["tcp://127.0.0.1:0".parse().unwrap()]),
             config: None,
+            topology: None,
             intent: Intent::Deploy { downgrade: false },
             policy,
             extent: Extent::Swap,

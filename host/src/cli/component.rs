@@ -12,7 +12,7 @@ use host_core::{
     id::WorkloadName,
     plan::Intent,
     policy::{StateSource, SwapPolicy},
-    release::ListenAddress,
+    release::{ListenAddress, Topology},
     request::{DeployRequest, Extent},
 };
 use semver::Version;
@@ -43,6 +43,10 @@ pub(crate) struct Component {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
+    /// How many instances serve it; a workload's first deploy chooses [default: what it has now; at first, single]
+    #[arg(long, value_enum, value_name = "TOPOLOGY")]
+    topology: Option<Instances>,
+
     /// A version lower than the running one is meant
     #[arg(long)]
     downgrade: bool,
@@ -50,6 +54,24 @@ pub(crate) struct Component {
     /// Where the state comes from; last-checkpoint is for a version whose snapshot fails, and costs what happened since
     #[arg(long, value_enum, default_value_t, value_name = "SOURCE")]
     state_from: Source,
+}
+
+/// How many instances serve a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Instances {
+    /// One, with the state that all connections share
+    Single,
+    /// One for each connection, which ends with it and is not persisted
+    PerConnection,
+}
+
+impl From<Instances> for Topology {
+    fn from(instances: Instances) -> Self {
+        match instances {
+            Instances::Single => Self::Single,
+            Instances::PerConnection => Self::PerConnection,
+        }
+    }
 }
 
 /// Where the state comes from.
@@ -97,6 +119,7 @@ impl Component {
             version: self.version,
             listeners: (!self.listen.is_empty()).then_some(self.listen),
             config: self.config.as_deref().map(read_config).transpose()?,
+            topology: self.topology.map(Into::into),
             intent: Intent::Deploy { downgrade: self.downgrade },
             policy: SwapPolicy { state_from, ..policy },
             extent,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host_core::{
-    policy::{StateSource, SwapPolicy},
+    policy::{Shadow, StateSource, SwapPolicy},
     request::Extent,
 };
 
@@ -29,9 +29,29 @@ pub(crate) struct Args {
     #[arg(long, value_name = "D", default_value = "10s", value_parser = values::probation)]
     probation: Duration,
 
+    /// Keep the old version to go back to until `host commit`, however long that takes
+    #[arg(long, conflicts_with = "probation")]
+    hold: bool,
+
+    /// Where no other way leads back, go back to the state at the switch and lose what came since
+    #[arg(long)]
+    allow_loss: bool,
+
+    /// Before the switch, let the new version handle a copy of the live traffic for this long, and compare its effects
+    #[arg(long, value_name = "D", value_parser = values::shadow)]
+    shadow: Option<Duration>,
+
+    /// Refuse the deploy when more than this many of a hundred effects differ [default: differences are only told]
+    #[arg(long, value_name = "PERCENT", requires = "shadow", value_parser = clap::value_parser!(u8).range(0..=100))]
+    shadow_limit: Option<u8>,
+
     /// Close connections gently over this time instead of keeping them
     #[arg(long, value_name = "D", value_parser = values::drain)]
     drain: Option<Duration>,
+
+    /// Go even where nothing leads back to the running version
+    #[arg(long)]
+    one_way: bool,
 
     /// Skip the checks before and the health check after; never digests, limits or the state's compatibility
     #[arg(long)]
@@ -42,8 +62,12 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<Exit, Trouble> {
     let policy = SwapPolicy {
         pause_limit: args.timeout,
         probation: args.probation,
+        hold: args.hold,
+        allow_loss: args.allow_loss,
+        shadow: args.shadow.map(|period| Shadow { period, limit_percent: args.shadow_limit }),
         drain: args.drain,
         force: args.force,
+        one_way: args.one_way,
         ..SwapPolicy::default()
     };
     let extent = if args.dry_run { Extent::Rehearse } else { Extent::Swap };
@@ -57,7 +81,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<Exit, Trouble> {
     let swapping = client.deploy(request, component).await?;
     swapping::finish(&workload, swapping, global.output, |report, output| match extent {
         Extent::Rehearse => render::rehearsal(report, pause_limit, output),
-        Extent::Plan | Extent::Swap => render::report(report, output),
+        Extent::Plan | Extent::Replay | Extent::Swap => render::report(report, output),
     })
     .await
 }

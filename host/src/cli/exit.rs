@@ -71,8 +71,13 @@ impl Exit {
     /// Of a report: whether what was asked for is so, and what else is.
     pub(crate) fn of_report(report: &SwapReport) -> Self {
         match &report.verdict {
-            Verdict::Nothing | Verdict::Started | Verdict::Rehearsed | Verdict::Done => Self::Done,
-            Verdict::Refused { .. } => Self::Failed,
+            Verdict::Nothing
+            | Verdict::Started
+            | Verdict::Rehearsed
+            | Verdict::Done
+            | Verdict::Held
+            | Verdict::Replayed => Self::Done,
+            Verdict::Refused { .. } | Verdict::Differs { .. } => Self::Failed,
             Verdict::Swap { outcome } => match outcome {
                 Outcome::Permanent => Self::Done,
                 Outcome::Aborted { .. } => Self::Failed,
@@ -132,6 +137,9 @@ mod tests {
             (Verdict::Started, 0),
             (Verdict::Rehearsed, 0),
             (Verdict::Done, 0),
+            (Verdict::Held, 0),
+            (Verdict::Replayed, 0),
+            (Verdict::Differs { why: why() }, 1),
             (Verdict::Refused { why: why() }, 1),
             (Verdict::Swap { outcome: Outcome::Permanent }, 0),
             (Verdict::Swap { outcome: Outcome::Aborted { why: why() } }, 1),

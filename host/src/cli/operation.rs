@@ -1,4 +1,4 @@
-//! `host stop`, `host start`, `host remove`.
+//! `host commit`, `host stop`, `host start`, `host remove`.
 
 use host_api::ClientError;
 use host_core::{history::SwapReport, id::WorkloadName};
@@ -10,6 +10,10 @@ use crate::render;
 pub(crate) struct Args {
     /// The workload
     name: WorkloadName,
+}
+
+pub(crate) async fn commit(global: &Global, args: Args) -> Result<Exit, Trouble> {
+    finish(global, global.client().await?.commit(&args.name).await)
 }
 
 pub(crate) async fn stop(global: &Global, args: Args) -> Result<Exit, Trouble> {

@@ -22,6 +22,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "D", default_value = "5s", value_parser = values::pause_limit)]
     timeout: Duration,
 
+    /// Where no other way leads back from a version on probation, go back to the state at the switch and lose what came since
+    #[arg(long)]
+    allow_loss: bool,
+
+    /// Go even where nothing leads back to the running version
+    #[arg(long)]
+    one_way: bool,
+
     /// Skip the checks before and the health check after; never digests, limits or the state's compatibility
     #[arg(long)]
     force: bool,
@@ -31,6 +39,8 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<Exit, Trouble> {
     let policy = SwapPolicy {
         pause_limit: args.timeout,
         force: args.force,
+        allow_loss: args.allow_loss,
+        one_way: args.one_way,
         // What was left is not a place to go back to by itself.
         probation: Duration::ZERO,
         ..SwapPolicy::default()

@@ -56,6 +56,22 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = values::memory_size, help_heading = "Limits")]
     outbox: Option<usize>,
 
+    /// Answers that may wait for all clients of a workload together
+    #[arg(long, value_name = "SIZE", value_parser = values::memory_size, help_heading = "Limits")]
+    outboxes: Option<usize>,
+
+    /// Memory of all workloads' instances together [default: three quarters of the machine's]
+    #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "Limits")]
+    guest_memory: Option<u64>,
+
+    /// Handled events kept to make a workload anew from; beyond, it is replaced by one born from its own snapshot
+    #[arg(long, value_name = "SIZE", value_parser = values::memory_size, help_heading = "Limits")]
+    journal: Option<usize>,
+
+    /// Most instances with a connection each, of per-connection workloads together [default: what the machine has room for]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    sessions: Option<u64>,
+
     /// Restarts within a minute after which a workload is stopped
     #[arg(long, value_name = "N", help_heading = "Limits")]
     restarts: Option<usize>,
@@ -88,6 +104,11 @@ fn config(global: &Global, args: &Args) -> Result<HostConfig, Trouble> {
     let net = &mut config.net;
     net.mailbox_bytes = args.mailbox.unwrap_or(net.mailbox_bytes);
     net.outbox_bytes = args.outbox.unwrap_or(net.outbox_bytes);
+    net.outboxes_bytes = args.outboxes.unwrap_or(net.outboxes_bytes);
+    let engine = &mut config.engine;
+    engine.memory_bytes = args.guest_memory.unwrap_or(engine.memory_bytes);
+    config.journal_bytes = args.journal.unwrap_or(config.journal_bytes);
+    config.sessions = args.sessions;
     config.restart_limit = args.restarts.unwrap_or(config.restart_limit);
     // The calls that carry the state need at least twice the memory of the state itself.
     let state = &mut config.limits.state;

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use host_api::convert::limits;
 use host_core::{
     id::{InvalidWorkloadName, WorkloadName},
-    policy::SwapPolicy,
+    policy::{Shadow, SwapPolicy},
 };
 use semver::Version;
 
@@ -41,6 +41,12 @@ pub(crate) fn pause_limit(text: &str) -> Result<Duration, String> {
 /// A probation; `0s` for none.
 pub(crate) fn probation(text: &str) -> Result<Duration, String> {
     duration_up_to(text, SwapPolicy::PROBATION_LIMIT)
+}
+
+/// How long a candidate is tried on live traffic.
+pub(crate) fn shadow(text: &str) -> Result<Duration, String> {
+    some_duration(text)?;
+    duration_up_to(text, Shadow::PERIOD_LIMIT)
 }
 
 /// How long connections are closed gently.

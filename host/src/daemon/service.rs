@@ -138,6 +138,20 @@ impl Control for Service {
         }
     }
 
+    async fn commit(&self, workload: WorkloadName) -> Result<SwapReport, Failure> {
+        match self.host.commit(&workload).await {
+            Ok(report) => Ok(report),
+            Err(error) => Err(self.unless_it_runs(&workload, error).await),
+        }
+    }
+
+    async fn replay(&self, workload: WorkloadName) -> Result<SwapReport, Failure> {
+        match self.host.replay(&workload).await {
+            Ok(report) => Ok(report),
+            Err(error) => Err(self.unless_it_runs(&workload, error).await),
+        }
+    }
+
     async fn stop(&self, workload: WorkloadName) -> Result<SwapReport, Failure> {
         self.host.stop(&workload).await.map_err(failure)
     }

@@ -30,29 +30,29 @@ pub(crate) struct HostProcess {
     // Fields are dropped in this order: first the process, then what it writes to.
     child: Child,
     log: PathBuf,
+    arguments: Vec<String>,
     data: TempDir,
 }
 
 impl HostProcess {
     /// Starts this very program as a host in a new temporary directory.
     pub(crate) fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same with these arguments besides.
+    pub(crate) fn start_with(arguments: &[&str]) -> anyhow::Result<Self> {
         let data = tempfile::Builder::new().prefix("host-demo-").tempdir().context("a temporary directory")?;
         let log = data.path().join("host.log");
-        let file = File::create(&log).context("a file for the host's log")?;
-        let program = std::env::current_exe().context("where this program is")?;
-        let child = Command::new(&program)
-            .arg("run")
-            .arg("--data")
-            .arg(data.path())
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            // Ctrl-C is for the demo, which then ends its host in good order.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
-        Ok(Self { child, log, data })
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let child = spawn(data.path(), &log, &arguments)?;
+        Ok(Self { child, log, arguments, data })
+    }
+
+    /// Starts it once more where it was, after it ended.
+    pub(crate) fn start_again(&mut self) -> anyhow::Result<()> {
+        self.child = spawn(self.data.path(), &self.log, &self.arguments)?;
+        Ok(())
     }
 
     /// Waits until it answers.
@@ -84,8 +84,18 @@ impl HostProcess {
         }
     }
 
-    /// Asks it to end and waits for that.
+    /// Its process, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Asks it to end and waits for that. Cut short, the wait leaves it to be killed.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        self.terminate().await
+    }
+
+    /// The same, to start it again.
+    pub(crate) async fn terminate(&mut self) -> anyhow::Result<()> {
         let pid = self.child.id().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
         if let Some(pid) = pid {
             rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("asking the host to end")?;
@@ -97,10 +107,33 @@ impl HostProcess {
         }
     }
 
+    /// Kills it, as a power failure does.
+    pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("killing the host")
+    }
+
     /// The end of its log.
     pub(crate) fn log_tail(&self) -> String {
         tail(&self.log).unwrap_or_else(|error| format!("(its log can't be read: {error})"))
     }
+}
+
+fn spawn(data: &Path, log: &Path, arguments: &[String]) -> anyhow::Result<Child> {
+    let file = File::options().create(true).append(true).open(log).context("a file for the host's log")?;
+    let program = std::env::current_exe().context("where this program is")?;
+    Command::new(&program)
+        .arg("run")
+        .arg("--data")
+        .arg(data)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        // Ctrl-C is for the demo, which then ends its host in good order.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("starting {}", program.display()))
 }
 
 fn tail(log: &Path) -> std::io::Result<String> {

@@ -3,13 +3,14 @@
 use std::{borrow::Cow, time::Duration};
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use example_workloads::Example;
-use semver::Version;
+use semver::{BuildMetadata, Version};
 
 use super::check::Expected;
 
 /// Ways to fail, in turn. Each comes after a rollback and leaves 1.0.0 running, as which it answers itself.
-const FAULTS: [Fault; 7] = [
+pub(crate) const FAULTS: [Fault; 11] = [
     Fault { guest: "code-change-traps", pause_limit: None },
     Fault { guest: "code-change-errors", pause_limit: None },
     // Long enough to be told from a hiccup, short enough not to bore anybody.
@@ -18,13 +19,17 @@ const FAULTS: [Fault; 7] = [
     Fault { guest: "health-fails", pause_limit: None },
     Fault { guest: "init-traps", pause_limit: None },
     Fault { guest: "code-change-eats-memory", pause_limit: None },
+    Fault { guest: "init-errors", pause_limit: None },
+    Fault { guest: "describe-traps", pause_limit: None },
+    Fault { guest: "state-type-changed", pause_limit: None },
+    Fault { guest: "another-world", pause_limit: None },
 ];
 
 /// A guest that fails, and what the deploy must be given so that it does so soon.
 #[derive(Clone, Copy, Debug)]
-struct Fault {
-    guest: &'static str,
-    pause_limit: Option<Duration>,
+pub(crate) struct Fault {
+    pub(crate) guest: &'static str,
+    pub(crate) pause_limit: Option<Duration>,
 }
 
 /// One deploy or rollback.
@@ -42,7 +47,7 @@ pub(crate) struct Step {
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
     /// `host deploy`.
-    Deploy { component: &'static [u8], version: Version, pause_limit: Option<Duration> },
+    Deploy { component: Bytes, version: Version, pause_limit: Option<Duration> },
     /// `host rollback`.
     Rollback { to: Version },
 }
@@ -76,9 +81,14 @@ pub(crate) const BEFORE: Version = Version::new(1, 0, 0);
 /// The version in between.
 pub(crate) const AFTER: Version = Version::new(1, 1, 0);
 
+/// A version further on, two steps from the first.
+pub(crate) const LATER: Version = Version::new(2, 0, 0);
+
 /// What the answers of these two look like.
 pub(crate) fn expected(version: &Version) -> Expected {
-    Expected { version: version.to_string(), counts_mine: *version == AFTER }
+    // What stands behind a `+` only tells components apart.
+    let answers = Version { build: BuildMetadata::EMPTY, ..version.clone() };
+    Expected { version: answers.to_string(), counts_mine: answers == AFTER }
 }
 
 /// An example's component.
@@ -87,15 +97,11 @@ pub(crate) fn counter(version: &Version) -> anyhow::Result<&'static Example> {
         .with_context(|| format!("this program carries no counter {version}"))
 }
 
-/// So many swaps: up, down, one that fails, and so on.
-pub(crate) fn steps(swaps: u32) -> anyhow::Result<Vec<Step>> {
+/// So many swaps: up, down, one that fails, and so on. `recompile` makes each upgrade another component.
+pub(crate) fn steps(swaps: u32, recompile: bool) -> anyhow::Result<Vec<Step>> {
     (0..swaps)
         .map(|number| match number % 3 {
-            0 => Ok(Step {
-                what: format!("deploy {AFTER}").into(),
-                ask: Ask::Deploy { component: counter(&AFTER)?.component, version: AFTER, pause_limit: None },
-                wanted: Wanted::Upgrade,
-            }),
+            0 => upgrade(recompile.then_some(number)),
             1 => Ok(Step {
                 what: format!("rollback to {BEFORE}").into(),
                 ask: Ask::Rollback { to: BEFORE },
@@ -104,6 +110,26 @@ pub(crate) fn steps(swaps: u32) -> anyhow::Result<Vec<Step>> {
             _ => failing(number / 3),
         })
         .collect()
+}
+
+fn upgrade(number: Option<u32>) -> anyhow::Result<Step> {
+    let component = Bytes::from_static(counter(&AFTER)?.component);
+    let (component, version) = match number {
+        None => (component, AFTER),
+        Some(number) => {
+            let build = BuildMetadata::new(&number.to_string()).context("a version")?;
+            (told_apart(&component, number), Version { build, ..AFTER })
+        }
+    };
+    let what = format!("deploy {version}").into();
+    Ok(Step { what, ask: Ask::Deploy { component, version, pause_limit: None }, wanted: Wanted::Upgrade })
+}
+
+/// A component that does the same and is another: with a custom section behind it, which nothing reads.
+fn told_apart(component: &[u8], number: u32) -> Bytes {
+    // Section 0, its length, and in it the length of its name, its name, and what tells it apart.
+    const BEGINNING: [u8; 7] = [0, 9, 4, b'd', b'e', b'm', b'o'];
+    [component, &BEGINNING, &number.to_le_bytes()].concat().into()
 }
 
 fn failing(round: u32) -> anyhow::Result<Step> {
@@ -115,7 +141,7 @@ fn failing(round: u32) -> anyhow::Result<Step> {
     let version = format!("1.2.0-{}", fault.guest).parse().context("a version")?;
     Ok(Step {
         what: format!("deploy {}, to fail", fault.guest).into(),
-        ask: Ask::Deploy { component: guest.component, version, pause_limit: fault.pause_limit },
+        ask: Ask::Deploy { component: Bytes::from_static(guest.component), version, pause_limit: fault.pause_limit },
         wanted: Wanted::Failure,
     })
 }
@@ -126,7 +152,7 @@ mod tests {
 
     #[test]
     fn every_third_swap_fails_in_another_way() {
-        let steps = steps(21).expect("all guests are there");
+        let steps = steps(33, false).expect("all guests are there");
         let wanted: Vec<Wanted> = steps.iter().take(4).map(|step| step.wanted).collect();
         assert_eq!(wanted, [Wanted::Upgrade, Wanted::Rollback, Wanted::Failure, Wanted::Upgrade]);
         let mut versions: Vec<String> = steps
@@ -139,5 +165,42 @@ mod tests {
             .collect();
         versions.dedup();
         assert_eq!(versions.len(), FAULTS.len());
+    }
+
+    #[test]
+    fn upgrades_that_are_to_be_compiled_anew_are_other_components_that_answer_alike() {
+        let steps = steps(4, true).expect("all guests are there");
+        let upgrades: Vec<_> = steps
+            .iter()
+            .filter_map(|step| match &step.ask {
+                Ask::Deploy { component, version, .. } if step.wanted == Wanted::Upgrade => Some((component, version)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(upgrades.len(), 2);
+        assert!(upgrades[0].0 != upgrades[1].0 && upgrades[0].1 != upgrades[1].1);
+        for (component, version) in upgrades {
+            assert_eq!(expected(version), expected(&AFTER));
+            let parsed = length_of(component);
+            assert_eq!(parsed, component.len(), "the section is whole");
+        }
+    }
+
+    /// How far the top-level sections of a component reach.
+    fn length_of(component: &[u8]) -> usize {
+        let mut at = 8;
+        while at < component.len() {
+            let (mut length, mut shift) = (0_usize, 0);
+            at += 1;
+            loop {
+                let byte = component[at];
+                (length, shift, at) = (length | usize::from(byte & 0x7f) << shift, shift + 7, at + 1);
+                if byte & 0x80 == 0 {
+                    break;
+                }
+            }
+            at += length;
+        }
+        at
     }
 }

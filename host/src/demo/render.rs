@@ -246,7 +246,7 @@ pub(crate) fn length(us: u64) -> String {
 }
 
 /// A size with the unit that suits it.
-fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     match bytes {
         0..10_240 => format!("{bytes} B"),
         10_240..10_485_760 => format!("{} KiB", bytes >> 10),

@@ -27,9 +27,10 @@ use super::{
     plan::{self, Ask, BEFORE, Step, Wanted},
     progress::Progress,
     render::{grouped, length},
-    results::{self, Connections, Results, SCHEMA_VERSION, SwapResult, micros},
+    results::{self, Connections, Memory, Preparing, Results, SCHEMA_VERSION, SwapResult, Used, micros},
+    usage::{self, Usage},
 };
-use window::Window;
+use window::{Split, Window};
 
 /// The workload's name.
 const WORKLOAD: &str = "counter";
@@ -64,7 +65,7 @@ pub(crate) enum Ending {
 /// Runs it all. The host's process ends with it, however it ends.
 pub(crate) async fn run(args: &Args) -> anyhow::Result<Ending> {
     limits::raise_open_files(args.connections)?;
-    let steps = plan::steps(args.swaps)?;
+    let steps = plan::steps(args.swaps, args.recompile)?;
     let mut interrupts = Interrupts::new()?;
     let progress = Progress::new();
     progress.say("starting a host in a temporary directory");
@@ -100,7 +101,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Ending> {
 }
 
 /// Ctrl-C, a kill, a closed terminal.
-struct Interrupts {
+pub(crate) struct Interrupts {
     int: Signal,
     term: Signal,
     hup: Signal,
@@ -108,7 +109,7 @@ struct Interrupts {
 
 impl Interrupts {
     /// From here on none of them ends this process by itself: it has a child to end first.
-    fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let on = |kind| signal(kind).context("waiting for signals");
         Ok(Self {
             int: on(SignalKind::interrupt())?,
@@ -118,7 +119,7 @@ impl Interrupts {
     }
 
     /// Waits for one.
-    async fn next(&mut self) -> &'static str {
+    pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.int.recv() => "interrupted",
             _ = self.term.recv() => "terminated",
@@ -131,16 +132,25 @@ async fn course(args: &Args, steps: &[Step], progress: &Progress, host: &mut Hos
     let client = host.client().await?;
     let began = Instant::now();
     let workload: WorkloadName = WORKLOAD.parse()?;
-    let mut course =
-        Course { client, workload, progress, policy: policy(args.probation), running: BEFORE, swaps: Vec::new() };
+    let mut course = Course {
+        client,
+        pid: host.pid(),
+        workload,
+        progress,
+        policy: policy(args.probation),
+        running: BEFORE,
+        steady: Mark::default(),
+        swaps: Vec::new(),
+    };
     let address = course.first_deploy(args).await?;
 
     let connections = usize::try_from(args.connections)?;
     progress.say(&format!("opening {connections} connections to {address}"));
-    let load = Load::start(address, connections, args.rate, plan::expected(&BEFORE)).await?;
-    progress.say(&format!("sending {} lines per second", grouped(args.rate)));
+    let load = Load::start(address, connections, args.rate(), plan::expected(&BEFORE)).await?;
+    progress.say(&format!("sending {} lines per second", grouped(args.rate())));
     course.watch(&load, "warming up", WARM_UP).await;
     drop(load.take_samples());
+    course.steady = course.mark(&load);
 
     for (index, step) in steps.iter().enumerate() {
         course.watch(&load, "steady", args.steady()).await;
@@ -160,9 +170,10 @@ async fn course(args: &Args, steps: &[Step], progress: &Progress, host: &mut Hos
         connections: Connections { wanted: args.connections, open, dropped: lines.dropped },
         lines,
         total,
-        lines_per_second: args.rate,
+        lines_per_second: args.rate(),
         rows: args.rows,
         took_ms: u64::try_from(began.elapsed().as_millis())?,
+        memory: Memory::of(&resident(&course.swaps)),
         swaps: course.swaps,
     })
 }
@@ -191,18 +202,43 @@ fn problems(lines: &Tally, open: u64, total: u64, args: &Args, swaps: &[SwapResu
     problems
 }
 
+/// What was resident after each swap.
+fn resident(swaps: &[SwapResult]) -> Vec<u64> {
+    swaps.iter().filter_map(|swap| Some(swap.used?.resident_bytes_after)).collect()
+}
+
 fn policy(probation: Duration) -> SwapPolicy {
     SwapPolicy { probation, ..SwapPolicy::default() }
+}
+
+/// A moment, and what the host had used by then.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    at: Duration,
+    usage: Option<Usage>,
+}
+
+impl Mark {
+    /// Processor time from an earlier one until now, of one processor.
+    fn cpu_percent_since(&self, earlier: &Self) -> Option<u64> {
+        let cpu = self.usage?.cpu.saturating_sub(earlier.usage?.cpu);
+        let time = self.at.saturating_sub(earlier.at).as_micros().max(1);
+        u64::try_from(cpu.as_micros() * 100 / time).ok()
+    }
 }
 
 /// What stays the same over the course.
 struct Course<'a> {
     client: Client,
+    /// The host's process.
+    pid: Option<u32>,
     workload: WorkloadName,
     progress: &'a Progress,
     policy: SwapPolicy,
     /// The version that runs, as the host said last.
     running: Version,
+    /// Since when time has been steady.
+    steady: Mark,
     swaps: Vec<SwapResult>,
 }
 
@@ -215,6 +251,7 @@ impl Course<'_> {
             version: BEFORE,
             listeners: Some(vec!["tcp://127.0.0.1:0".parse()?]),
             config: (args.rows > 0).then(|| format!("rows = {}\n", args.rows)),
+            topology: None,
             intent: Intent::Deploy { downgrade: false },
             policy: self.policy.clone(),
             extent: Extent::Swap,
@@ -246,25 +283,52 @@ impl Course<'_> {
         if let Some(target) = target {
             load.swap_begins(plan::expected(target), plan::expected(&before));
         }
-        let asked = load.now();
+        if let Some(pid) = self.pid {
+            usage::forget_peak(pid);
+        }
+        let (steady, asked) = (self.steady, self.mark(load));
         let asking = self.ask(step);
         let report = tokio::select! {
             report = asking => report?,
             never = self.glances(load, &step.what) => match never {},
         };
-        let answered = load.now();
+        let answered = self.mark(load);
         let as_wanted = as_wanted(step, &before, &report);
         self.running = report.as_ref().ok().and_then(|report| report.running.clone()).unwrap_or(before);
         self.watch(load, "settling", SETTLE).await;
         let first_answer = target.and_then(|target| load.swap_ended(*target == self.running));
-        let window = Window::around(load, asked, answered, first_answer, report.as_ref().ok());
+        let window = Window::around(load, asked.at, answered.at, first_answer, report.as_ref().ok());
         self.settle(load, &window).await;
-        let (steady, during) = window.split(&load.take_samples())?;
-        let result = result(number, step, as_wanted, &report, &window, (&steady).into(), (&during).into());
+        let samples = load.take_samples();
+        let (from, to) = window.preparation();
+        let split = window.split(&samples)?;
+        let preparing = Preparing {
+            took_ms: u64::try_from(to.saturating_sub(from).as_millis())?,
+            seen: (&split.preparing).into(),
+            answers_per_second: window::answers_per_second(&samples, from, to),
+            before_per_second: window::answers_per_second(&samples, steady.at, from),
+        };
+        self.steady = self.mark(load);
+        let used = self.used([steady, asked, answered, self.steady]);
+        let result = result(number, step, as_wanted, &report, &window, (&split, preparing, used));
         let pause = result.pause_us.map_or_else(String::new, |us| format!(", pause {}", length(us)));
         self.progress.say(&format!("swap {number}: {} — {}{pause}", step.what, result.outcome));
         self.swaps.push(result);
         Ok(())
+    }
+
+    fn mark(&self, load: &Load) -> Mark {
+        Mark { at: load.now(), usage: self.pid.and_then(Usage::of) }
+    }
+
+    fn used(&self, [steady, asked, answered, now]: [Mark; 4]) -> Option<Used> {
+        Some(Used {
+            cpu_percent: answered.cpu_percent_since(&asked)?,
+            cpu_percent_before: asked.cpu_percent_since(&steady)?,
+            resident_bytes_before: asked.usage?.resident_bytes,
+            resident_bytes_peak: answered.usage?.peak_bytes,
+            resident_bytes_after: now.usage?.resident_bytes,
+        })
     }
 
     /// Asks the host for it. The inner error is the host's refusal, which for some steps is what is wanted.
@@ -278,11 +342,12 @@ impl Course<'_> {
                     version: version.clone(),
                     listeners: None,
                     config: None,
+                    topology: None,
                     intent: Intent::Deploy { downgrade: false },
                     policy,
                     extent: Extent::Swap,
                 };
-                self.client.deploy(request, Bytes::from_static(component)).await
+                self.client.deploy(request, component.clone()).await
             }
             Ask::Rollback { to } => {
                 let (workload, policy) = (self.workload.clone(), self.policy.clone());
@@ -359,8 +424,7 @@ fn result(
     as_wanted: bool,
     report: &Result<SwapReport, String>,
     window: &Window,
-    before: results::Seen,
-    during: results::Seen,
+    (split, preparing, used): (&Split, Preparing, Option<Used>),
 ) -> SwapResult {
     let known = report.as_ref().ok();
     let why = match report {
@@ -378,8 +442,10 @@ fn result(
         phases: known.map(results::phases).unwrap_or_default(),
         pause_us: known.and_then(|report| report.pause).map(micros),
         state_bytes: known.and_then(|report| Some(report.state?.bytes)),
-        before,
-        during,
+        before: (&split.steady).into(),
+        during: (&split.during).into(),
         window_ms: u64::try_from(window.length().as_millis()).unwrap_or(u64::MAX),
+        preparing,
+        used,
     }
 }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use host_core::{
+    capacity::{Bound, SessionCapacity},
     event::HostEvent,
     history::{Check, ConnectionCount, StateCarried, Step, SwapKind, SwapReport, Verdict},
     id::{BatchSeq, Digest, Generation, SwapId},
     plan::{Change, Direction, Plan, StatePath, SwapPlan, WayBack},
-    release::StateFormat,
+    release::{StateFormat, Topology},
     status::{CheckpointStatus, HostStatus, RunState, SwapStatus, WorkloadStatus},
     swap::{Outcome, PhaseName, PhaseTime},
     time::UnixNanos,
@@ -58,7 +59,9 @@ pub(crate) fn report() -> SwapReport {
             peak_memory_bytes: Some(3 << 20),
         }),
         cost: None,
+        comparison: None,
         connections: Some(ConnectionCount { before: 500, kept: 500 }),
+        instances: None,
         checks: vec![Check { name: "health".to_owned(), passed: true, seen: "ok".to_owned() }],
         notes: vec!["a note".to_owned()],
     }
@@ -74,6 +77,8 @@ pub(crate) fn host_status() -> HostStatus {
         memory_bytes: 34 << 20,
         free_disk_bytes: 12 << 30,
         connection_capacity: 9500,
+        session_capacity: SessionCapacity { sessions: 9500, bound_by: Bound::OpenFiles },
+        sessions: 0,
         workloads: vec![WorkloadStatus {
             name: "counter".parse().expect("a name"),
             run_state: RunState::Running,
@@ -82,6 +87,7 @@ pub(crate) fn host_status() -> HostStatus {
             format: NEW,
             generation: Generation(2),
             listeners: vec!["tcp://127.0.0.1:7000".parse().expect("a listener")],
+            topology: Topology::Single,
             instances: 1,
             restarts: 0,
             connections: 500,
@@ -93,7 +99,11 @@ pub(crate) fn host_status() -> HostStatus {
             events: 12345,
             unknown_ids: 0,
             slow_closed: 0,
+            instances_failed: 0,
+            refused: 0,
             guest_memory_bytes: 1 << 20,
+            set_aside: 0,
+            journal_bytes: 4096,
             checkpoint: Some(CheckpointStatus { at: BEGAN, batches: BatchSeq(300), state_bytes: 1536 }),
             swap: Some(SwapStatus {
                 id: SwapId(3),

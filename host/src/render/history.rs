@@ -43,6 +43,7 @@ const fn kind(kind: SwapKind) -> &'static str {
         SwapKind::Rollback => "rollback",
         SwapKind::Rehearsal => "dry run",
         SwapKind::Recovery => "recovery",
+        SwapKind::Replay => "replay",
         SwapKind::Operation => "operation",
     }
 }

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use host_core::{
+    comparison::Comparison,
     history::{Check, Cost, StateCarried, SwapKind, SwapReport, Verdict},
     id::WorkloadName,
     plan::{Change, Direction, Plan, StatePath, SwapPlan, WayBack},
@@ -122,6 +123,13 @@ fn headline(report: &SwapReport) -> String {
         Verdict::Refused { why } => format!("✗ {step} was refused: {why}\n"),
         Verdict::Started => format!("✓ {workload} {to} runs\n"),
         Verdict::Rehearsed => format!("✓ {step} would work\n"),
+        Verdict::Held => {
+            format!(
+                "✓ {step}: swapped, and on probation until `host commit {workload}` or `host rollback {workload}`\n"
+            )
+        }
+        Verdict::Replayed => format!("✓ {workload} {to} does again what was done, to the last effect and byte\n"),
+        Verdict::Differs { why } => format!("✗ {workload} {to} does something else: {why}\n"),
         // An operation's notes say what was done.
         Verdict::Done if report.kind == SwapKind::Operation && !report.notes.is_empty() => {
             format!("✓ {workload}: {}\n", report.notes.join("; "))
@@ -149,6 +157,8 @@ fn nothing(report: &SwapReport) -> String {
 const fn by(way: RollbackWay) -> &'static str {
     match way {
         RollbackWay::Downgrade => "without loss",
+        RollbackWay::Replay => "without loss, by replay",
+        RollbackWay::Unchanged => "session by session; those that changed since the switch were closed",
         RollbackWay::Checkpoint => "to the checkpoint made at the switch",
     }
 }
@@ -198,8 +208,18 @@ fn figures(report: &SwapReport) -> Vec<(&'static str, String)> {
     if let Some(count) = &report.connections {
         rows.push(("connections", format!("{} of {} kept", count.kept, count.before)));
     }
+    if let Some(count) = &report.instances {
+        let closed = if count.closed == 0 { String::new() } else { format!(", {} had to be closed", count.closed) };
+        rows.push((
+            "instances",
+            format!("{}; migrated {} times ahead, {} in the pause{closed}", count.total, count.ahead, count.in_pause),
+        ));
+    }
     if let Some(cost) = &report.cost {
         rows.push(("lost", lost(cost)));
+    }
+    if let Some(comparison) = &report.comparison {
+        rows.extend(compared(comparison));
     }
     rows.extend(checks(&report.checks));
     if report.kind != SwapKind::Operation {
@@ -238,6 +258,24 @@ pub(super) fn lost(cost: &Cost) -> String {
     )
 }
 
+/// What came of handling the same events twice.
+fn compared(comparison: &Comparison) -> Vec<(&'static str, String)> {
+    let Comparison { batches, events, effects, differing, examples } = comparison;
+    let summary = format!(
+        "{} in {}; {differing} of {} differ",
+        counted(*events, "event", "events"),
+        counted(*batches, "batch", "batches"),
+        counted(*effects, "effect", "effects")
+    );
+    let mut rows = vec![("compared", summary)];
+    rows.extend(examples.iter().map(|example| {
+        let or_nothing = |what: &Option<String>| what.clone().unwrap_or_else(|| "nothing".to_owned());
+        let (expected, found) = (or_nothing(&example.expected), or_nothing(&example.found));
+        ("for example", format!("batch {} ({})\n  was  {expected}\n  is   {found}", example.batch, example.events))
+    }));
+    rows
+}
+
 fn checks(checks: &[Check]) -> Option<(&'static str, String)> {
     let line = |check: &Check| format!("{} {} {}", if check.passed { "✓" } else { "✗" }, check.name, check.seen);
     let lines: Vec<String> = checks.iter().map(line).collect();
@@ -263,7 +301,9 @@ fn planned(plan: &SwapPlan) -> Vec<(&'static str, String)> {
     };
     let back = match plan.way_back {
         WayBack::Downgrade => "without loss: the new version writes the old format",
-        WayBack::Checkpoint => "to the checkpoint made at the switch: what is written since would be lost",
+        WayBack::Unchanged => "session by session: those that changed since the switch would be closed",
+        WayBack::Replay => "by replay: the old version would handle again what came since the switch",
+        WayBack::None => "none: the running version does not take the format it hands over; a deploy needs --one-way",
     };
     let mut rows = vec![("direction", direction.to_owned()), ("state goes", state), ("way back", back.to_owned())];
     rows.extend(plan.changes.iter().map(|change| {

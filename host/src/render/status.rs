@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use host_core::{
-    release::ListenAddress,
+    release::{ListenAddress, Topology},
     status::{HostStatus, RunState, SwapStatus, WorkloadStatus},
 };
 use jiff::Timestamp;
 
 use super::{
     lists::{fields, table},
-    units::{ago, bytes, length, long},
+    units::{ago, bytes, counted, length, long},
 };
 
 /// What a host says that has nothing to do.
@@ -20,7 +20,7 @@ pub(super) const NO_WORKLOADS: &str =
 /// A host and its workloads.
 pub(super) fn host(status: &HostStatus, data: &Path, now: Timestamp) -> String {
     let mut text = format!(
-        "host {} · pid {} · up {} · start {} · memory {} · free disk {} · up to {} connections · {}\n\n",
+        "host {} · pid {} · up {} · start {} · memory {} · free disk {} · up to {} connections, {} with an instance each · {}\n\n",
         status.host_version,
         status.pid,
         long(status.uptime.as_secs()),
@@ -28,6 +28,7 @@ pub(super) fn host(status: &HostStatus, data: &Path, now: Timestamp) -> String {
         bytes(status.memory_bytes),
         bytes(status.free_disk_bytes),
         status.connection_capacity,
+        status.session_capacity.sessions,
         data.display()
     );
     if status.workloads.is_empty() {
@@ -54,7 +55,11 @@ fn row(workload: &WorkloadStatus, now: Timestamp) -> [String; 9] {
         workload.connections.to_string(),
         workload.queued_events.to_string(),
         workload.restarts.to_string(),
-        workload.checkpoint.map_or_else(|| "none".to_owned(), |checkpoint| ago(checkpoint.at, now)),
+        match workload.checkpoint {
+            Some(checkpoint) => ago(checkpoint.at, now),
+            None if workload.topology == Topology::PerConnection => "not kept".to_owned(),
+            None => "none".to_owned(),
+        },
         listeners(workload),
     ]
 }
@@ -99,26 +104,41 @@ pub(super) fn workload(status: &WorkloadStatus, now: Timestamp) -> String {
         ("release", format!("{} ({}), {}", status.version, status.digest.short(), status.format)),
         ("generation", status.generation.to_string()),
         ("listens on", listeners(status)),
-        (
-            "instances",
-            format!(
-                "{}, {} restarts, {} of memory",
-                status.instances,
-                status.restarts,
-                bytes(status.guest_memory_bytes)
-            ),
-        ),
-        ("connections", format!("{}, {} closed as too slow", status.connections, status.slow_closed)),
+        ("instances", instances(status)),
+        ("connections", connections(status)),
         ("queued", format!("{} events, {}", status.queued_events, bytes(status.queued_bytes))),
         ("handled", format!("{} events since the host started, {} batches in all", status.events, status.batches)),
         ("waiting", format!("{} timers, {} calls", status.timers, status.calls)),
-        ("checkpoint", checkpoint),
     ];
+    if status.topology == Topology::Single {
+        rows.push(("checkpoint", checkpoint));
+        rows.push(("journal", format!("{} to replay, should it fail", bytes(status.journal_bytes))));
+    }
+    if status.set_aside > 0 {
+        let what = "made it fail and were set aside, with their connections";
+        rows.push(("set aside", format!("{} that {what}", counted(status.set_aside, "event", "events"))));
+    }
     if status.unknown_ids > 0 {
         rows.push(("unknown ids", format!("{} effects named what the workload does not hold", status.unknown_ids)));
     }
     rows.extend(remarks(status));
     format!("{}: {}\n{}", status.name, status.run_state.as_str(), fields(&rows))
+}
+
+fn instances(status: &WorkloadStatus) -> String {
+    let memory = bytes(status.guest_memory_bytes);
+    match status.topology {
+        Topology::Single => format!("{}, {} restarts, {memory} of memory", status.instances, status.restarts),
+        Topology::PerConnection => format!(
+            "{}, one for each connection, {} failed, {memory} of memory; they end with their connections",
+            status.instances, status.instances_failed
+        ),
+    }
+}
+
+fn connections(status: &WorkloadStatus) -> String {
+    let refused = if status.refused == 0 { String::new() } else { format!(", {} refused", status.refused) };
+    format!("{}, {} closed as too slow{refused}", status.connections, status.slow_closed)
 }
 
 #[cfg(test)]
@@ -134,7 +154,7 @@ mod tests {
     fn a_host_is_a_line_and_a_table() {
         assert_eq!(
             host(&examples::host_status(), Path::new("/d"), now()),
-            "host 0.1.0 · pid 4711 · up 2 min 5 s · start 2 · memory 34 MiB · free disk 12 GiB · up to 9500 connections · /d\n\
+            "host 0.1.0 · pid 4711 · up 2 min 5 s · start 2 · memory 34 MiB · free disk 12 GiB · up to 9500 connections, 9500 with an instance each · /d\n\
              \n\
              NAME     STATE    VERSION  GENERATION  CONNECTIONS  QUEUED  RESTARTS  CHECKPOINT  LISTENS ON\n\
              counter  running  1.1.0    2           500          0       0         4 s ago     tcp://127.0.0.1:7000\n\
@@ -148,6 +168,18 @@ mod tests {
     fn a_host_without_workloads_says_how_to_deploy_one() {
         let empty = HostStatus { workloads: vec![], ..examples::host_status() };
         assert!(host(&empty, Path::new("/d"), now()).contains("no workloads yet; deploy one with `host deploy"));
+    }
+
+    #[test]
+    fn a_workload_with_an_instance_for_each_connection_says_so() {
+        let mut status = examples::host_status().workloads.remove(0);
+        (status.topology, status.instances, status.instances_failed) = (Topology::PerConnection, 498, 2);
+        (status.checkpoint, status.refused) = (None, 7);
+        let text = workload(&status, now());
+        for wanted in ["498, one for each connection, 2 failed", "500, 0 closed as too slow, 7 refused"] {
+            assert!(text.contains(wanted), "`{wanted}` is missing:\n{text}");
+        }
+        assert!(!text.contains("checkpoint"), "{text}");
     }
 
     #[test]

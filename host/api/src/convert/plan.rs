@@ -9,7 +9,7 @@ use super::{Invalid, each, enumeration, text, version, wanted};
 use crate::pb;
 
 enumeration!(read_direction, write_direction, pb::Direction, Direction, { Upgrade, Downgrade, Reconfigure });
-enumeration!(read_way_back, write_way_back, pb::WayBack, WayBack, { Downgrade, Checkpoint });
+enumeration!(read_way_back, write_way_back, pb::WayBack, WayBack, { Downgrade, Replay, Unchanged, None });
 
 impl From<Plan> for pb::Plan {
     fn from(plan: Plan) -> Self {

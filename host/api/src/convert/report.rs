@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use host_core::{
-    history::{Check, ConnectionCount, Cost, StateCarried, Step, SwapKind, SwapReport, Verdict},
-    id::{Generation, SwapId},
+    comparison::{Comparison, Difference},
+    history::{Check, ConnectionCount, Cost, InstanceCount, StateCarried, Step, SwapKind, SwapReport, Verdict},
+    id::{BatchSeq, Generation, SwapId},
     swap::{Outcome, PhaseName, PhaseTime, RollbackWay},
     time::UnixNanos,
 };
@@ -17,9 +18,9 @@ enumeration!(read_phase, write_phase, pb::Phase, PhaseName, {
     Prepare, Quiesce, Snapshot, CodeChange, Switch, Record, Verify, Probation, Rebuild, RollBack,
 });
 enumeration!(read_kind, write_kind, pb::SwapKind, SwapKind, {
-    Start, Deploy, Rollback, Rehearsal, Recovery, Operation,
+    Start, Deploy, Rollback, Rehearsal, Replay, Recovery, Operation,
 });
-enumeration!(read_way, write_way, pb::RollbackWay, RollbackWay, { Downgrade, Checkpoint });
+enumeration!(read_way, write_way, pb::RollbackWay, RollbackWay, { Downgrade, Replay, Unchanged, Checkpoint });
 
 impl From<SwapReport> for pb::SwapReport {
     fn from(report: SwapReport) -> Self {
@@ -44,6 +45,8 @@ impl From<SwapReport> for pb::SwapReport {
             connections: report.connections.map(Into::into),
             checks: report.checks.into_iter().map(Into::into).collect(),
             notes: report.notes,
+            instances: report.instances.map(Into::into),
+            comparison: report.comparison.map(Into::into),
         }
     }
 }
@@ -73,6 +76,8 @@ impl TryFrom<pb::SwapReport> for SwapReport {
             connections: optional("connections", raw.connections)?,
             checks: each("checks", raw.checks)?,
             notes: raw.notes,
+            instances: optional("instances", raw.instances)?,
+            comparison: optional("comparison", raw.comparison)?,
         })
     }
 }
@@ -86,6 +91,9 @@ impl From<Verdict> for pb::Verdict {
             Verdict::Started => (Kind::Started, String::new(), None),
             Verdict::Rehearsed => (Kind::Rehearsed, String::new(), None),
             Verdict::Done => (Kind::Done, String::new(), None),
+            Verdict::Held => (Kind::Held, String::new(), None),
+            Verdict::Replayed => (Kind::Replayed, String::new(), None),
+            Verdict::Differs { why } => (Kind::Differs, why, None),
             Verdict::Swap { outcome } => match outcome {
                 Outcome::Permanent => (Kind::Permanent, String::new(), None),
                 Outcome::Aborted { why } => (Kind::Aborted, why, None),
@@ -110,6 +118,9 @@ impl TryFrom<pb::Verdict> for Verdict {
             Ok(Kind::Started) => Self::Started,
             Ok(Kind::Rehearsed) => Self::Rehearsed,
             Ok(Kind::Done) => Self::Done,
+            Ok(Kind::Held) => Self::Held,
+            Ok(Kind::Replayed) => Self::Replayed,
+            Ok(Kind::Differs) => Self::Differs { why },
             Ok(Kind::Permanent) => swap(Outcome::Permanent),
             Ok(Kind::Aborted) => swap(Outcome::Aborted { why }),
             Ok(Kind::RolledBack) => swap(Outcome::RolledBack { why, way: read_way("way", raw.way)? }),
@@ -196,6 +207,47 @@ impl TryFrom<pb::Cost> for Cost {
     }
 }
 
+impl From<Comparison> for pb::Comparison {
+    fn from(comparison: Comparison) -> Self {
+        Self {
+            batches: comparison.batches,
+            events: comparison.events,
+            effects: comparison.effects,
+            differing: comparison.differing,
+            examples: comparison.examples.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<pb::Comparison> for Comparison {
+    type Error = Invalid;
+
+    fn try_from(raw: pb::Comparison) -> Result<Self, Invalid> {
+        Ok(Self {
+            batches: raw.batches,
+            events: raw.events,
+            effects: raw.effects,
+            differing: raw.differing,
+            examples: each("examples", raw.examples)?,
+        })
+    }
+}
+
+impl From<Difference> for pb::Difference {
+    fn from(difference: Difference) -> Self {
+        let Difference { batch, events, expected, found } = difference;
+        Self { batch: batch.0, events, expected, found }
+    }
+}
+
+impl TryFrom<pb::Difference> for Difference {
+    type Error = Invalid;
+
+    fn try_from(raw: pb::Difference) -> Result<Self, Invalid> {
+        Ok(Self { batch: BatchSeq(raw.batch), events: raw.events, expected: raw.expected, found: raw.found })
+    }
+}
+
 impl From<ConnectionCount> for pb::ConnectionCount {
     fn from(count: ConnectionCount) -> Self {
         Self { before: count.before, kept: count.kept }
@@ -207,6 +259,20 @@ impl TryFrom<pb::ConnectionCount> for ConnectionCount {
 
     fn try_from(raw: pb::ConnectionCount) -> Result<Self, Invalid> {
         Ok(Self { before: raw.before, kept: raw.kept })
+    }
+}
+
+impl From<InstanceCount> for pb::InstanceCount {
+    fn from(count: InstanceCount) -> Self {
+        Self { total: count.total, ahead: count.ahead, in_pause: count.in_pause, closed: count.closed }
+    }
+}
+
+impl TryFrom<pb::InstanceCount> for InstanceCount {
+    type Error = Invalid;
+
+    fn try_from(raw: pb::InstanceCount) -> Result<Self, Invalid> {
+        Ok(Self { total: raw.total, ahead: raw.ahead, in_pause: raw.in_pause, closed: raw.closed })
     }
 }
 

@@ -7,15 +7,18 @@ use host_core::{
     event::Pattern,
     id::{SwapId, WorkloadName},
     plan::Intent,
-    policy::{Preflight, StateSource, SwapPolicy},
-    release::ListenAddress,
+    policy::{Preflight, Shadow, StateSource, SwapPolicy},
+    release::{ListenAddress, Topology},
     request::{DeployRequest, Extent, Progress, RollbackRequest},
 };
 
-use super::{Invalid, enumeration, limited, limits, nanos, optional_version, report, short, text, version, wanted};
+use super::{
+    Invalid, enumeration, limited, limits, nanos, optional, optional_version, report, short, text, version, wanted,
+};
 use crate::pb;
 
-enumeration!(read_extent, write_extent, pb::Extent, Extent, { Plan, Rehearse, Swap });
+enumeration!(read_extent, write_extent, pb::Extent, Extent, { Plan, Rehearse, Replay, Swap });
+enumeration!(read_topology, write_topology, pb::Topology, Topology, { Single, PerConnection });
 enumeration!(read_source, write_source, pb::StateSource, StateSource, { Live, LastCheckpoint });
 
 impl From<DeployRequest> for pb::DeployHeader {
@@ -32,6 +35,7 @@ impl From<DeployRequest> for pb::DeployHeader {
             downgrade: !matches!(request.intent, Intent::Deploy { downgrade: false }),
             policy: Some(request.policy.into()),
             extent: write_extent(request.extent),
+            topology: request.topology.map(write_topology),
         }
     }
 }
@@ -48,6 +52,7 @@ impl TryFrom<pb::DeployHeader> for DeployRequest {
             intent: Intent::Deploy { downgrade: raw.downgrade },
             policy: wanted("policy", raw.policy)?,
             extent: read_extent("extent", raw.extent)?,
+            topology: raw.topology.map(|topology| read_topology("topology", topology)).transpose()?,
         })
     }
 }
@@ -101,7 +106,11 @@ impl From<SwapPolicy> for pb::SwapPolicy {
             probation_ns: nanos(policy.probation),
             drain_ns: policy.drain.map(nanos),
             force: policy.force,
+            one_way: policy.one_way,
             state_from: write_source(policy.state_from),
+            hold: policy.hold,
+            allow_loss: policy.allow_loss,
+            shadow: policy.shadow.map(Into::into),
         }
     }
 }
@@ -119,10 +128,35 @@ impl TryFrom<pb::SwapPolicy> for SwapPolicy {
         Ok(Self {
             pause_limit,
             probation: limited("probation_ns", raw.probation_ns, Self::PROBATION_LIMIT)?,
+            hold: raw.hold,
+            allow_loss: raw.allow_loss,
+            shadow: optional("shadow", raw.shadow)?,
             drain,
             force: raw.force,
+            one_way: raw.one_way,
             state_from: read_source("state_from", raw.state_from)?,
             preflight: Preflight::default(),
+        })
+    }
+}
+
+impl From<Shadow> for pb::Shadow {
+    fn from(shadow: Shadow) -> Self {
+        Self { period_ns: nanos(shadow.period), limit_percent: shadow.limit_percent.map(u32::from) }
+    }
+}
+
+impl TryFrom<pb::Shadow> for Shadow {
+    type Error = Invalid;
+
+    fn try_from(raw: pb::Shadow) -> Result<Self, Invalid> {
+        let percent = |raw: u32| {
+            let percent = u8::try_from(raw).ok().filter(|percent| *percent <= 100);
+            percent.ok_or_else(|| Invalid::new("limit_percent", format_args!("{raw} is not within 0 and 100")))
+        };
+        Ok(Self {
+            period: limited("period_ns", raw.period_ns, Self::PERIOD_LIMIT)?,
+            limit_percent: raw.limit_percent.map(percent).transpose()?,
         })
     }
 }
@@ -280,6 +314,7 @@ mod tests {
             downgrade: false,
             policy: Some(SwapPolicy::default().into()),
             extent: write_extent(Extent::Swap),
+            topology: None,
         }
     }
 
@@ -300,6 +335,7 @@ mod tests {
         check(|raw| raw.extent = 0, "extent", "missing");
         check(|raw| raw.extent = 99, "extent", "99");
         check(|raw| raw.policy = None, "policy", "missing");
+        check(|raw| raw.topology = Some(9), "topology", "9 means nothing here");
         check(|raw| raw.config = Some("x".repeat(limits::CONFIG_LIMIT_BYTES + 1)), "config", "1048577 bytes");
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use host_core::{
+    capacity::{Bound, SessionCapacity},
     id::{BatchSeq, Generation, SwapId},
     release::ListenAddress,
     status::{
@@ -12,10 +13,11 @@ use host_core::{
     time::UnixNanos,
 };
 
-use super::{Invalid, digest, each, enumeration, nanos, optional, report, text, version, wanted};
+use super::{Invalid, digest, each, enumeration, nanos, optional, report, request, text, version, wanted};
 use crate::pb;
 
 enumeration!(read_place, write_place, pb::Place, Place, { Current, Predecessor, Stored });
+enumeration!(read_bound, write_bound, pb::SessionBound, Bound, { MapCount, OpenFiles, Pool, Option });
 enumeration!(read_health, write_health, pb::HealthStatus, HealthStatus, { Ok, Degraded, Failed });
 
 impl From<HostStatus> for pb::HostStatus {
@@ -29,6 +31,9 @@ impl From<HostStatus> for pb::HostStatus {
             free_disk_bytes: status.free_disk_bytes,
             connection_capacity: status.connection_capacity,
             workloads: status.workloads.into_iter().map(Into::into).collect(),
+            session_capacity: status.session_capacity.sessions,
+            session_bound: write_bound(status.session_capacity.bound_by),
+            sessions: status.sessions,
         }
     }
 }
@@ -46,6 +51,11 @@ impl TryFrom<pb::HostStatus> for HostStatus {
             free_disk_bytes: raw.free_disk_bytes,
             connection_capacity: raw.connection_capacity,
             workloads: each("workloads", raw.workloads)?,
+            session_capacity: SessionCapacity {
+                sessions: raw.session_capacity,
+                bound_by: read_bound("session_bound", raw.session_bound)?,
+            },
+            sessions: raw.sessions,
         })
     }
 }
@@ -72,9 +82,14 @@ impl From<WorkloadStatus> for pb::WorkloadStatus {
             unknown_ids: status.unknown_ids,
             slow_closed: status.slow_closed,
             guest_memory_bytes: status.guest_memory_bytes,
+            set_aside: status.set_aside,
+            journal_bytes: status.journal_bytes,
             checkpoint: status.checkpoint.map(Into::into),
             swap: status.swap.map(Into::into),
             warnings: status.warnings,
+            topology: request::write_topology(status.topology),
+            instances_failed: status.instances_failed,
+            refused: status.refused,
         }
     }
 }
@@ -103,9 +118,14 @@ impl TryFrom<pb::WorkloadStatus> for WorkloadStatus {
             unknown_ids: raw.unknown_ids,
             slow_closed: raw.slow_closed,
             guest_memory_bytes: raw.guest_memory_bytes,
+            set_aside: raw.set_aside,
+            journal_bytes: raw.journal_bytes,
             checkpoint: optional("checkpoint", raw.checkpoint)?,
             swap: optional("swap", raw.swap)?,
             warnings: raw.warnings,
+            topology: request::read_topology("topology", raw.topology)?,
+            instances_failed: raw.instances_failed,
+            refused: raw.refused,
         })
     }
 }

@@ -15,6 +15,7 @@ use host_api::{
     socket,
 };
 use host_core::{
+    capacity::{Bound, SessionCapacity},
     event::HostEvent,
     history::{Check, SwapKind, SwapReport, Verdict},
     id::{Digest, Generation, SwapId, WorkloadName},
@@ -108,6 +109,7 @@ pub(crate) fn request(workload: &str) -> DeployRequest {
         version: "1.1.0".parse().expect("semver"),
         listeners: Some(vec!["tcp://127.0.0.1:7000".parse().expect("a listener")]),
         config: Some("rows = 5".to_owned()),
+        topology: None,
         intent: Intent::Deploy { downgrade: true },
         policy: SwapPolicy { force: true, drain: Some(Duration::from_secs(3)), ..SwapPolicy::default() },
         extent: Extent::Swap,
@@ -133,7 +135,9 @@ pub(crate) fn report(workload: &WorkloadName, verdict: Verdict) -> SwapReport {
         pause: None,
         state: None,
         cost: None,
+        comparison: None,
         connections: None,
+        instances: None,
         checks: vec![],
         notes: vec!["größer".to_owned()],
     }
@@ -258,6 +262,8 @@ impl Control for Memory {
             memory_bytes: 3,
             free_disk_bytes: 4,
             connection_capacity: 5,
+            session_capacity: SessionCapacity { sessions: 6, bound_by: Bound::Pool },
+            sessions: 0,
             workloads: vec![],
         })
     }
@@ -288,6 +294,14 @@ impl Control for Memory {
             "huge" => Ok(Bytes::from(vec![0; host_api::convert::limits::PAYLOAD_LIMIT_BYTES + 1])),
             _ => Ok(payload),
         }
+    }
+
+    async fn commit(&self, workload: WorkloadName) -> Result<SwapReport, Failure> {
+        Ok(report(&workload, Verdict::Swap { outcome: Outcome::Permanent }))
+    }
+
+    async fn replay(&self, workload: WorkloadName) -> Result<SwapReport, Failure> {
+        Ok(report(&workload, Verdict::Replayed))
     }
 
     async fn stop(&self, workload: WorkloadName) -> Result<SwapReport, Failure> {

@@ -4,12 +4,14 @@ use std::{net::SocketAddr, time::Duration};
 
 use host_api::pb;
 use host_core::{
+    capacity::{Bound, SessionCapacity},
+    comparison::{Comparison, Difference},
     event::HostEvent,
-    history::{Check, ConnectionCount, Cost, StateCarried, Step, SwapKind, SwapReport, Verdict},
+    history::{Check, ConnectionCount, Cost, InstanceCount, StateCarried, Step, SwapKind, SwapReport, Verdict},
     id::{BatchSeq, Digest, Generation, SwapId, WorkloadName},
     plan::{Change, Direction, Intent, Plan, StatePath, SwapPlan, WayBack},
-    policy::{Preflight, StateSource, SwapPolicy},
-    release::{ListenAddress, StateFormat},
+    policy::{Preflight, Shadow, StateSource, SwapPolicy},
+    release::{ListenAddress, StateFormat, Topology},
     request::{DeployRequest, Extent, Progress, RollbackRequest},
     status::{
         CheckpointStatus, HealthReport, HealthStatus, HostStatus, Place, RunState, SwapStatus, VersionStatus,
@@ -68,16 +70,29 @@ fn policy() -> impl Strategy<Value = SwapPolicy> {
         up_to(SwapPolicy::PROBATION_LIMIT),
         option::of(up_to(host_api::convert::limits::DRAIN_LIMIT)),
         any::<bool>(),
+        any::<bool>(),
         select(&[StateSource::Live, StateSource::LastCheckpoint][..]),
+        any::<(bool, bool)>(),
+        option::of((up_to(Shadow::PERIOD_LIMIT), option::of(0_u8..=100))),
     )
-        .prop_map(|(pause_limit, probation, drain, force, state_from)| SwapPolicy {
-            pause_limit,
-            probation,
-            drain,
-            force,
-            state_from,
-            preflight: Preflight::default(),
+        .prop_map(|(pause_limit, probation, drain, force, one_way, state_from, (hold, allow_loss), shadow)| {
+            SwapPolicy {
+                pause_limit,
+                probation,
+                hold,
+                allow_loss,
+                shadow: shadow.map(|(period, limit_percent)| Shadow { period, limit_percent }),
+                drain,
+                force,
+                one_way,
+                state_from,
+                preflight: Preflight::default(),
+            }
         })
+}
+
+fn topology() -> impl Strategy<Value = Topology> {
+    select(&[Topology::Single, Topology::PerConnection][..])
 }
 
 fn deploy() -> impl Strategy<Value = DeployRequest> {
@@ -93,13 +108,15 @@ fn deploy() -> impl Strategy<Value = DeployRequest> {
         option::of(any::<String>()),
         any::<bool>(),
         policy(),
-        select(&[Extent::Plan, Extent::Rehearse, Extent::Swap][..]),
+        select(&[Extent::Plan, Extent::Rehearse, Extent::Replay, Extent::Swap][..]),
+        option::of(topology()),
     )
-        .prop_map(|(workload, version, listeners, config, downgrade, policy, extent)| DeployRequest {
+        .prop_map(|(workload, version, listeners, config, downgrade, policy, extent, topology)| DeployRequest {
             workload,
             version,
             listeners,
             config,
+            topology,
             intent: Intent::Deploy { downgrade },
             policy,
             extent,
@@ -135,14 +152,16 @@ fn plan() -> impl Strategy<Value = Plan> {
         listener().prop_map(|listener| Change::Closes { listener }),
     ];
     let direction = select(&[Direction::Upgrade, Direction::Downgrade, Direction::Reconfigure][..]);
-    let way_back = select(&[WayBack::Downgrade, WayBack::Checkpoint][..]);
+    let ways = [WayBack::Downgrade, WayBack::Replay, WayBack::Unchanged, WayBack::None];
+    let way_back = select(ways.to_vec());
     let swap = (version(), direction, state, way_back, vec(change, 0..4))
         .prop_map(|(from, direction, state, way_back, changes)| SwapPlan { from, direction, state, way_back, changes });
     prop_oneof![Just(Plan::Nothing), Just(Plan::Start), swap.prop_map(Plan::Swap)]
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {
-    let way = select(&[RollbackWay::Downgrade, RollbackWay::Checkpoint][..]);
+    let ways = [RollbackWay::Downgrade, RollbackWay::Replay, RollbackWay::Unchanged, RollbackWay::Checkpoint];
+    let way = select(ways.to_vec());
     let outcome = prop_oneof![
         Just(Outcome::Permanent),
         any::<String>().prop_map(|why| Outcome::Aborted { why }),
@@ -151,7 +170,11 @@ fn verdict() -> impl Strategy<Value = Verdict> {
     ];
     prop_oneof![
         any::<String>().prop_map(|why| Verdict::Refused { why }),
-        select(&[Verdict::Nothing, Verdict::Started, Verdict::Rehearsed, Verdict::Done][..]),
+        any::<String>().prop_map(|why| Verdict::Differs { why }),
+        select(
+            &[Verdict::Nothing, Verdict::Started, Verdict::Rehearsed, Verdict::Done, Verdict::Held, Verdict::Replayed,]
+                [..]
+        ),
         outcome.prop_map(|outcome| Verdict::Swap { outcome }),
     ]
 }
@@ -162,6 +185,7 @@ fn report() -> impl Strategy<Value = SwapReport> {
         SwapKind::Deploy,
         SwapKind::Rollback,
         SwapKind::Rehearsal,
+        SwapKind::Replay,
         SwapKind::Recovery,
         SwapKind::Operation,
     ];
@@ -184,6 +208,8 @@ fn report() -> impl Strategy<Value = SwapReport> {
         why,
     });
     let connections = any::<(u64, u64)>().prop_map(|(before, kept)| ConnectionCount { before, kept });
+    let instances =
+        any::<[u64; 4]>().prop_map(|[total, ahead, in_pause, closed]| InstanceCount { total, ahead, in_pause, closed });
     let check = any::<(String, bool, String)>().prop_map(|(name, passed, seen)| Check { name, passed, seen });
     let seen = (
         phases,
@@ -191,14 +217,15 @@ fn report() -> impl Strategy<Value = SwapReport> {
         option::of(duration()),
         option::of(state),
         option::of(cost),
-        option::of(connections),
+        (option::of(connections), option::of(comparison())),
+        option::of(instances),
         vec(check, 0..3),
         vec(any::<String>(), 0..3),
     );
     (asked, came, seen).prop_map(|(asked, came, seen)| {
         let (id, workload, kind, from, to, digest) = asked;
         let (plan, verdict, running, [generation, began, ended]) = came;
-        let (phases, steps, pause, state, cost, connections, checks, notes) = seen;
+        let (phases, steps, pause, state, cost, (connections, comparison), instances, checks, notes) = seen;
         SwapReport {
             id: SwapId(id),
             workload,
@@ -217,10 +244,20 @@ fn report() -> impl Strategy<Value = SwapReport> {
             pause,
             state,
             cost,
+            comparison,
             connections,
+            instances,
             checks,
             notes,
         }
+    })
+}
+
+fn comparison() -> impl Strategy<Value = Comparison> {
+    let difference = any::<(u64, String, Option<String>, Option<String>)>()
+        .prop_map(|(batch, events, expected, found)| Difference { batch: BatchSeq(batch), events, expected, found });
+    (any::<[u64; 4]>(), vec(difference, 0..3)).prop_map(|([batches, events, effects, differing], examples)| {
+        Comparison { batches, events, effects, differing, examples }
     })
 }
 
@@ -238,37 +275,45 @@ fn workload_status() -> impl Strategy<Value = WorkloadStatus> {
     let swap = (any::<u64>(), phase(), version(), version(), option::of(duration()))
         .prop_map(|(id, phase, from, to, remaining)| SwapStatus { id: SwapId(id), phase, from, to, remaining });
     let which = (name(), run_state, version(), digest(), format(), vec(listener(), 0..4));
-    (which, any::<[u64; 13]>(), option::of(checkpoint), option::of(swap), vec(any::<String>(), 0..3)).prop_map(
-        |((name, run_state, version, digest, format, listeners), n, checkpoint, swap, warnings)| WorkloadStatus {
-            name,
-            run_state,
-            version,
-            digest,
-            format,
-            generation: Generation(n[0]),
-            listeners,
-            instances: n[1],
-            restarts: n[2],
-            connections: n[3],
-            queued_events: n[4],
-            queued_bytes: n[5],
-            timers: n[6],
-            calls: n[7],
-            batches: BatchSeq(n[8]),
-            events: n[9],
-            unknown_ids: n[10],
-            slow_closed: n[11],
-            guest_memory_bytes: n[12],
-            checkpoint,
-            swap,
-            warnings,
-        },
-    )
+    (which, any::<[u64; 17]>(), topology(), option::of(checkpoint), option::of(swap), vec(any::<String>(), 0..3))
+        .prop_map(|((name, run_state, version, digest, format, listeners), n, topology, checkpoint, swap, warnings)| {
+            WorkloadStatus {
+                name,
+                run_state,
+                version,
+                digest,
+                format,
+                generation: Generation(n[0]),
+                listeners,
+                topology,
+                instances: n[1],
+                restarts: n[2],
+                connections: n[3],
+                queued_events: n[4],
+                queued_bytes: n[5],
+                timers: n[6],
+                calls: n[7],
+                batches: BatchSeq(n[8]),
+                events: n[9],
+                unknown_ids: n[10],
+                slow_closed: n[11],
+                guest_memory_bytes: n[12],
+                instances_failed: n[13],
+                refused: n[14],
+                set_aside: n[15],
+                journal_bytes: n[16],
+                checkpoint,
+                swap,
+                warnings,
+            }
+        })
 }
 
 fn host_status() -> impl Strategy<Value = HostStatus> {
-    (any::<(String, u32, u32)>(), duration(), any::<[u64; 3]>(), vec(workload_status(), 0..3)).prop_map(
-        |((host_version, pid, boot), uptime, [memory_bytes, free_disk_bytes, connection_capacity], workloads)| {
+    let bound = select(&[Bound::MapCount, Bound::OpenFiles, Bound::Pool, Bound::Option][..]);
+    (any::<(String, u32, u32)>(), duration(), any::<[u64; 5]>(), bound, vec(workload_status(), 0..3)).prop_map(
+        |((host_version, pid, boot), uptime, n, bound_by, workloads)| {
+            let [memory_bytes, free_disk_bytes, connection_capacity, sessions, capacity] = n;
             HostStatus {
                 host_version,
                 pid,
@@ -277,6 +322,8 @@ fn host_status() -> impl Strategy<Value = HostStatus> {
                 memory_bytes,
                 free_disk_bytes,
                 connection_capacity,
+                session_capacity: SessionCapacity { sessions: capacity, bound_by },
+                sessions,
                 workloads,
             }
         },

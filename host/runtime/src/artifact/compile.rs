@@ -8,34 +8,47 @@
 use std::{
     collections::HashMap,
     fmt,
+    panic::{self, AssertUnwindSafe},
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use host_core::{id::Digest, release::Description, time::UnixNanos};
 use semver::Version;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use wasmtime::component::Component;
 
-use super::{ArtifactStore, StoreError, VerifiedArtifact, cache::Cache};
+use super::{ArtifactStore, StoreError, TooHard, VerifiedArtifact, admission, cache::Cache};
 use crate::{
     bindings::{Contract, UnfitComponent},
-    engine::{Engine, Purpose},
-    instance::{Birth, BirthError, Directory, Instance, limits::Limits},
+    capability::Calls,
+    engine::{Engine, Purpose, stand_back},
+    instance::{Birth, BirthError, CallError, Directory, Instance, blocking::BlockingInstance, limits::Limits},
 };
 
-/// Components whose code is kept in memory: each running release, its predecessor, and some more; a megabyte or two each.
+/// Components whose code is kept in memory: each running release, its predecessor, and some more.
 const IN_MEMORY_LIMIT: usize = 64;
+
+/// Machine code that is kept in memory: a megabyte or two for each of them, and room for some interpreters.
+const IN_MEMORY_LIMIT_BYTES: usize = 512 << 20;
 
 /// Deploys that wait for the one that compiles; the next one waits for a place.
 const WAITING_LIMIT: usize = 16;
 
-/// How much the compiling thread stands back (`nice`): half of the scale is enough to lose against everything that serves.
-const NICE: i32 = 10;
+/// How long a deploy waits for its compilation, those before it included: an interpreter of thirty megabytes takes a minute.
+const COMPILE_LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// Stack of the compiling thread, of which only what is used takes memory: parts of a compiler recurse as deep as the code is
+/// nested, and a stack that overflows ends the process.
+const STACK_BYTES: usize = 256 << 20;
 
 /// Code that fits this engine, of a component that keeps a contract the host knows. Clones share the code.
 #[derive(Clone)]
@@ -54,7 +67,7 @@ pub(super) struct Parsed {
 
 /// Compiles components and keeps what it compiled. Clones are the same compiler.
 #[derive(Clone)]
-pub struct Compiler(Arc<Shared>);
+pub struct Compiler(Arc<Shared>, Limits);
 
 struct Shared {
     engine: Engine,
@@ -96,6 +109,32 @@ pub enum CompileError {
         #[source]
         source: wasmtime::Error,
     },
+    /// WebAssembly that would keep the compiler busy for hours, or take all memory.
+    #[error("component {} is too hard to compile", digest.short())]
+    TooHard {
+        /// The file.
+        digest: Digest,
+        /// What of it.
+        #[source]
+        why: TooHard,
+    },
+    /// The compiler failed on it: a defect in the compiler.
+    #[error("component {} made the compiler fail, which is a defect in the compiler: {why}", digest.short())]
+    Failed {
+        /// The file.
+        digest: Digest,
+        /// Its words.
+        why: String,
+    },
+    /// It takes too long.
+    #[error(
+        "component {} was not compiled within {COMPILE_LIMIT:?}; it is compiled on, so that a later try may find it done",
+        digest.short()
+    )]
+    TooLong {
+        /// The file.
+        digest: Digest,
+    },
     /// A component, but not one this host can run.
     #[error("component {} can't run here: {unfit}", digest.short())]
     Unfit {
@@ -130,6 +169,12 @@ impl Compiler {
         Self::spawn(engine, None)
     }
 
+    /// The same compiler; what it asks a component about itself may cost this much.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self(self.0, limits)
+    }
+
     fn spawn(engine: Engine, cache: Option<Arc<Cache>>) -> Result<Self, StoreError> {
         let (jobs, mut queue) = mpsc::channel::<Job>(WAITING_LIMIT);
         let (on_thread, kept) = (engine.clone(), cache.clone());
@@ -140,15 +185,17 @@ impl Compiler {
                 if answer.is_closed() {
                     continue;
                 }
-                let _ = answer.send(compile(&on_thread, kept.as_deref(), &artifact));
+                let _ = answer.send(contained(&on_thread, kept.as_deref(), &artifact));
             }
         };
         thread::Builder::new()
             .name("wasm-compile".to_owned())
+            .stack_size(STACK_BYTES)
             .spawn(run)
             .map_err(|source| StoreError::io("compiler's thread can't be started", "the".into(), source))?;
         let in_memory = Mutex::new(HashMap::new());
-        Ok(Self(Arc::new(Shared { engine, jobs, in_memory, used: AtomicU64::new(0), cache })))
+        let shared = Shared { engine, jobs, in_memory, used: AtomicU64::new(0), cache };
+        Ok(Self(Arc::new(shared), Limits::default()))
     }
 
     /// The code of a stored component: from memory, from disk, or compiled now. Its bytes are read and checked in any case:
@@ -194,10 +241,20 @@ impl Compiler {
             version: Version::new(0, 0, 0),
             now: UnixNanos(0),
             seed: [0; 32],
-            limits: Limits::default(),
+            // Its start as well: whoever only asks does not wait as long as for a birth.
+            limits: Limits { brief: self.1.query, ..self.1 },
             directory: Directory::none(),
         };
-        let mut instance = Instance::new(&self.0.engine, component, birth, Purpose::Replacement).await?;
+        let engine = self.0.engine.clone();
+        if engine.calls() == Calls::Blocking {
+            let component = component.clone();
+            let described = tokio::task::spawn_blocking(move || {
+                let limits = Arc::new(birth.limits);
+                Ok(BlockingInstance::new(&engine, &component, birth, limits, Purpose::Replacement)?.describe()?)
+            });
+            return described.await.unwrap_or(Err(BirthError::Call(CallError::Lost)));
+        }
+        let mut instance = Instance::new(&engine, component, birth, Purpose::Replacement).await?;
         Ok(instance.describe().await?)
     }
 
@@ -212,8 +269,12 @@ impl Compiler {
     /// Has the thread compile a component, whatever it turns out to be.
     pub(super) async fn parse(&self, artifact: VerifiedArtifact) -> Result<Parsed, CompileError> {
         let (answer, answered) = oneshot::channel();
-        self.0.jobs.send(Job { artifact, answer }).await.map_err(|_| CompileError::Ended)?;
-        answered.await.map_err(|_| CompileError::Ended)?
+        let digest = artifact.digest();
+        let compiled = async {
+            self.0.jobs.send(Job { artifact, answer }).await.map_err(|_| CompileError::Ended)?;
+            answered.await.map_err(|_| CompileError::Ended)?
+        };
+        timeout(COMPILE_LIMIT, compiled).await.unwrap_or(Err(CompileError::TooLong { digest }))
     }
 
     fn remembered(&self, digest: Digest) -> Option<CompiledComponent> {
@@ -227,11 +288,15 @@ impl Compiler {
     fn remember(&self, component: &CompiledComponent) {
         let used = self.0.used.fetch_add(1, Ordering::Relaxed);
         let mut in_memory = self.kept();
-        if in_memory.len() >= IN_MEMORY_LIMIT {
+        in_memory.insert(component.digest(), (used, component.clone()));
+        let bytes = |in_memory: &HashMap<_, (u64, CompiledComponent)>| -> usize {
+            in_memory.values().map(|(_, component)| component.0.contract.code_bytes()).sum()
+        };
+        // What runs stays in memory all the same: it is shared. The one that is wanted now stays, whatever its size.
+        while in_memory.len() > IN_MEMORY_LIMIT || (in_memory.len() > 1 && bytes(&in_memory) > IN_MEMORY_LIMIT_BYTES) {
             let oldest = in_memory.iter().min_by_key(|(_, (used, _))| *used).map(|(digest, _)| *digest);
             oldest.map(|digest| in_memory.remove(&digest));
         }
-        in_memory.insert(component.digest(), (used, component.clone()));
     }
 
     fn kept(&self) -> MutexGuard<'_, HashMap<Digest, (u64, CompiledComponent)>> {
@@ -268,12 +333,14 @@ impl fmt::Debug for Compiler {
     }
 }
 
-/// Lets everything else go first. Each thread has a priority of its own only on Linux; elsewhere it stays as it is.
-fn stand_back() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!(%error, "the compiler can't lower its priority");
-    }
+/// Compiles, and survives a compiler that does not.
+fn contained(engine: &Engine, cache: Option<&Cache>, artifact: &VerifiedArtifact) -> Result<Parsed, CompileError> {
+    // Nothing that a panic could leave half done is used again: the engine's own tables are behind its locks.
+    panic::catch_unwind(AssertUnwindSafe(|| compile(engine, cache, artifact))).unwrap_or_else(|panicked| {
+        let text = panicked.downcast_ref::<String>().map(String::as_str);
+        let why = text.or_else(|| panicked.downcast_ref::<&str>().copied()).unwrap_or("it says nothing");
+        Err(CompileError::Failed { digest: artifact.digest(), why: why.to_owned() })
+    })
 }
 
 fn compile(engine: &Engine, cache: Option<&Cache>, artifact: &VerifiedArtifact) -> Result<Parsed, CompileError> {
@@ -288,6 +355,7 @@ fn compile(engine: &Engine, cache: Option<&Cache>, artifact: &VerifiedArtifact) 
         Some([0, b'a', b's', b'm', _, _, 0, 0]) => return Err(CompileError::CoreModule { digest }),
         _ => return Err(CompileError::NotWasm { digest }),
     }
+    admission::check(bytes).map_err(|why| CompileError::TooHard { digest, why })?;
     let component =
         Component::from_binary(engine.wasmtime(), bytes).map_err(|source| CompileError::Invalid { digest, source })?;
     let contract = engine.contract(&component);

@@ -12,20 +12,23 @@ use std::{
 use host_core::time::UnixNanos;
 use wasmtime::{
     StoreContextMut,
-    component::{Linker, Resource},
+    component::{Linker, Resource, WasmList},
 };
 use wasmtime_wasi::{
     WasiView,
     p2::{DynPollable, Pollable, bindings::clocks::wall_clock::Datetime, subscribe},
 };
 
-use super::{Context, WASI_VERSION};
+use super::{Context, HANDLES_LIMIT, WASI_VERSION, charge};
 
 /// What clocks say of their resolution: `now` comes from the system's clock, which is good for about this much.
 const RESOLUTION_NS: u64 = 1_000;
 
 /// What a guest that waits is told.
 const NEVER_WAITS: &str = "it waits (sleep, poll or a blocking read); a workload never waits: set a timer instead";
+
+/// Fuel for each thing that is polled.
+const FUEL_PER_POLLABLE: u64 = 100;
 
 const NS_PER_S: u64 = 1_000_000_000;
 
@@ -76,7 +79,7 @@ fn alarm(mut store: StoreContextMut<'_, Context>, due: bool) -> wasmtime::Result
 }
 
 /// Asks once, and traps instead of waiting.
-fn at_once<T>(future: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
+pub(super) fn at_once<T>(future: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
     match pin!(future).poll(&mut task::Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
         Poll::Pending => Err(wasmtime::Error::msg(NEVER_WAITS)),
@@ -98,7 +101,12 @@ pub(super) fn link(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
     monotonic.func_wrap("subscribe-duration", |store, (length,): (u64,)| alarm(store, length == 0))?;
 
     let mut poll = linker.instance(&format!("wasi:io/poll@{WASI_VERSION}"))?;
-    poll.func_wrap("poll", |mut store, (list,): (Vec<Resource<DynPollable>>,)| {
+    poll.func_wrap("poll", |mut store, (list,): (WasmList<Resource<DynPollable>>,)| {
+        if list.len() > HANDLES_LIMIT {
+            wasmtime::bail!("it polls {} things at once, more than the {HANDLES_LIMIT} that it may hold", list.len());
+        }
+        charge(&mut store, list.len() as u64 * FUEL_PER_POLLABLE)?;
+        let list = list.iter(&mut store)?.collect::<wasmtime::Result<_>>()?;
         let table = store.data_mut().ctx().table;
         Ok((at_once(wasmtime_wasi::p2::bindings::io::poll::Host::poll(table, list))?,))
     })?;

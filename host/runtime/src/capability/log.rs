@@ -1,11 +1,12 @@
 //! What a guest writes to its standard output and error: lines in the host's log.
 //!
-//! Target `guest`, fields `workload`, `version`, `stream`. Lines are bounded in length, and bytes per second are: what
-//! exceeds that is dropped and counted, and the count is told with the next line that passes. The last lines on standard
-//! error are kept until the next call begins, since they say why a call trapped. Writing never blocks a guest and never
-//! fails it.
+//! Target `guest`, fields `workload`, `version`, `stream`. Lines are bounded in length, and bytes per second are, over all
+//! instances that a workload has or had: one that is made anew again and again has no more to say than one that lives. What
+//! exceeds that is dropped and counted, and the count is told with the next line that passes. The last words on standard
+//! error are kept until the next call begins, since they say why a call trapped. Writing never blocks a guest.
 
 use std::{
+    collections::HashMap,
     future::Future,
     mem,
     pin::Pin,
@@ -23,18 +24,35 @@ use wasmtime_wasi::{
 };
 
 use super::{Context, WASI_VERSION};
+use crate::instance::words::legible;
 
 /// Longest line that is logged whole: a line longer than a screen is data, and data does not belong in a log.
 const LINE_LIMIT_BYTES: usize = 2 << 10;
 
-/// Bytes a guest may log each second: about 600 ordinary lines, which nobody reads either.
+/// Bytes a workload may log each second: about 600 ordinary lines, which nobody reads either.
 const LOG_LIMIT_BYTES_PER_SECOND: usize = 64 << 10;
 
 /// How much of standard error is kept to explain a trap: a panic's message and place.
 const LAST_WORDS_LIMIT_BYTES: usize = 2 << 10;
 
 /// What a stream takes in one write, so that a guest's buffer is copied in bounded pieces.
-const WRITE_LIMIT_BYTES: usize = 64 << 10;
+pub(super) const WRITE_LIMIT_BYTES: usize = 64 << 10;
+
+/// A window of the limit above.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// What each workload may still log, over all its instances. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Logs(Arc<Mutex<HashMap<WorkloadName, Arc<Mutex<Budget>>>>>);
+
+/// What the instances of one workload may still log within the second at hand.
+#[derive(Default)]
+struct Budget {
+    window: Option<Instant>,
+    spent_bytes: usize,
+    dropped_lines: u64,
+    dropped_bytes: u64,
+}
 
 /// The log of one instance. Clones write to the same one.
 #[derive(Clone)]
@@ -46,10 +64,7 @@ struct Lines {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     last_words: String,
-    window: Option<Instant>,
-    spent_bytes: usize,
-    dropped_lines: u64,
-    dropped_bytes: u64,
+    budget: Arc<Mutex<Budget>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,20 +73,42 @@ enum Stream {
     Stderr,
 }
 
+impl Logs {
+    fn of(&self, workload: &WorkloadName) -> Arc<Mutex<Budget>> {
+        let mut budgets = locked(&self.0);
+        if let Some(budget) = budgets.get(workload) {
+            return budget.clone();
+        }
+        // Those of workloads that are gone. One that was spent a moment ago stays: its workload may be made anew.
+        budgets.retain(|_, budget| Arc::strong_count(budget) > 1 || locked(budget).is_young());
+        budgets.entry(workload.clone()).or_default().clone()
+    }
+}
+
+impl Budget {
+    fn is_young(&self) -> bool {
+        self.window.is_some_and(|began| began.elapsed() < WINDOW)
+    }
+
+    fn may_log(&mut self, bytes: usize) -> bool {
+        if !self.is_young() {
+            self.window = Some(Instant::now());
+            self.spent_bytes = 0;
+        }
+        let fits = self.spent_bytes + bytes <= LOG_LIMIT_BYTES_PER_SECOND;
+        if fits {
+            self.spent_bytes += bytes;
+        }
+        fits
+    }
+}
+
 impl Log {
     /// The log of an instance of this release.
-    pub(crate) fn new(workload: WorkloadName, version: Version) -> Self {
-        Self(Arc::new(Mutex::new(Lines {
-            workload,
-            version,
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-            last_words: String::new(),
-            window: None,
-            spent_bytes: 0,
-            dropped_lines: 0,
-            dropped_bytes: 0,
-        })))
+    pub(crate) fn new(logs: &Logs, workload: WorkloadName, version: Version) -> Self {
+        let budget = logs.of(&workload);
+        let (stdout, stderr, last_words) = (Vec::new(), Vec::new(), String::new());
+        Self(Arc::new(Mutex::new(Lines { workload, version, stdout, stderr, last_words, budget })))
     }
 
     /// Forgets what was said during earlier calls.
@@ -93,9 +130,13 @@ impl Log {
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
-        // A panic while logging leaves at worst half a line.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
+}
+
+/// A panic while logging leaves at worst half a line.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Lines {
@@ -107,7 +148,7 @@ impl Lines {
             let room = LINE_LIMIT_BYTES.saturating_sub(line.len());
             line.extend_from_slice(piece.get(..room).unwrap_or(piece));
             if piece.len() > room {
-                self.dropped_bytes += (piece.len() - room) as u64;
+                locked(&self.budget).dropped_bytes += (piece.len() - room) as u64;
             }
             if end.is_none() {
                 return;
@@ -126,55 +167,37 @@ impl Lines {
 
     fn end_line(&mut self, stream: Stream) {
         let line = mem::take(self.unfinished(stream));
-        // A guest must not move the operator's cursor or colour his terminal.
-        let text: String = String::from_utf8_lossy(&line)
-            .chars()
-            .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
-            .collect();
-        if stream == Stream::Stderr && self.last_words.len() + text.len() < LAST_WORDS_LIMIT_BYTES {
+        let text: String = String::from_utf8_lossy(&line).chars().map(legible).collect();
+        if stream == Stream::Stderr {
             self.last_words.push_str(&text);
             self.last_words.push('\n');
+            let excess = self.last_words.len().saturating_sub(LAST_WORDS_LIMIT_BYTES);
+            // The last ones count: a guest that floods its log before it panics hides nothing.
+            drop(self.last_words.drain(..self.last_words.ceil_char_boundary(excess)));
         }
         if text.trim().is_empty() {
             return;
         }
-        if !self.may_log(text.len()) {
-            self.dropped_lines += 1;
-            self.dropped_bytes += text.len() as u64;
+        let mut budget = locked(&self.budget);
+        if !budget.may_log(text.len()) {
+            budget.dropped_lines += 1;
+            budget.dropped_bytes += text.len() as u64;
             return;
         }
-        self.tell_dropped();
+        let (lines, bytes) = (mem::take(&mut budget.dropped_lines), mem::take(&mut budget.dropped_bytes));
+        drop(budget);
         let Self { workload, version, .. } = self;
+        if bytes > 0 {
+            tracing::warn!(
+                target: "guest", %workload, %version, dropped_lines = lines, dropped_bytes = bytes,
+                "the guest logs too much: lines over {LINE_LIMIT_BYTES} bytes are cut, and what exceeds \
+                 {LOG_LIMIT_BYTES_PER_SECOND} bytes a second is dropped"
+            );
+        }
         match stream {
             Stream::Stdout => tracing::info!(target: "guest", %workload, %version, stream = "stdout", "{text}"),
             Stream::Stderr => tracing::warn!(target: "guest", %workload, %version, stream = "stderr", "{text}"),
         }
-    }
-
-    fn may_log(&mut self, bytes: usize) -> bool {
-        let now = Instant::now();
-        if self.window.is_none_or(|began| now.duration_since(began) >= Duration::from_secs(1)) {
-            self.window = Some(now);
-            self.spent_bytes = 0;
-        }
-        let fits = self.spent_bytes + bytes <= LOG_LIMIT_BYTES_PER_SECOND;
-        if fits {
-            self.spent_bytes += bytes;
-        }
-        fits
-    }
-
-    fn tell_dropped(&mut self) {
-        if self.dropped_bytes == 0 {
-            return;
-        }
-        let (lines, bytes) = (mem::take(&mut self.dropped_lines), mem::take(&mut self.dropped_bytes));
-        let Self { workload, version, .. } = self;
-        tracing::warn!(
-            target: "guest", %workload, %version, dropped_lines = lines, dropped_bytes = bytes,
-            "the guest logs too much: lines over {LINE_LIMIT_BYTES} bytes are cut, and what exceeds \
-             {LOG_LIMIT_BYTES_PER_SECOND} bytes a second is dropped"
-        );
     }
 
     /// Logs what is there, finished or not.
@@ -190,7 +213,6 @@ impl Lines {
 impl Drop for Lines {
     fn drop(&mut self) {
         self.flush();
-        self.tell_dropped();
     }
 }
 
@@ -240,4 +262,27 @@ pub(super) fn link(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_is_made_anew_again_and_again_may_say_no_more_than_one_that_lives() {
+        let logs = Logs::default();
+        let (name, version): (WorkloadName, _) = ("flood".parse().expect("a name"), Version::new(1, 0, 0));
+        let mut said = 0;
+        for _ in 0..100 {
+            let log = Log::new(&logs, name.clone(), version.clone());
+            let budget = log.lines().budget.clone();
+            let mut budget = locked(&budget);
+            // As if no second ended in between.
+            budget.window = budget.window.map(|_| Instant::now());
+            said += usize::from(budget.may_log(LOG_LIMIT_BYTES_PER_SECOND / 10));
+        }
+        assert_eq!(said, 10);
+        let other = Log::new(&logs, "other".parse().expect("a name"), version);
+        assert!(locked(&other.lines().budget).may_log(LOG_LIMIT_BYTES_PER_SECOND), "each workload has its own");
+    }
 }

@@ -5,13 +5,16 @@
 //! first draw.
 
 use sha2::{Digest as _, Sha256};
-use wasmtime::component::Linker;
+use wasmtime::{StoreContextMut, component::Linker};
 
-use super::{Context, WASI_VERSION};
+use super::{Context, WASI_VERSION, charge};
 
 /// The most random bytes one call may ask for: a key or a nonce is under 100, and whoever wants megabytes shall expand
 /// them in the guest, where fuel counts.
 const DRAW_LIMIT_BYTES: u64 = 64 << 10;
+
+/// Fuel for a random byte: a hash makes 32 of them in the time of about three hundred instructions.
+const FUEL_PER_BYTE: u64 = 10;
 
 /// The random numbers of one instance.
 #[derive(Clone)]
@@ -62,14 +65,10 @@ impl Stream {
         u64::from_le_bytes(bytes)
     }
 
-    fn bytes(&mut self, birth: &[u8; 32], length: u64) -> wasmtime::Result<Vec<u8>> {
-        let length = usize::try_from(length.min(DRAW_LIMIT_BYTES + 1))?;
-        if length as u64 > DRAW_LIMIT_BYTES {
-            wasmtime::bail!("it asked for more than {DRAW_LIMIT_BYTES} random bytes at once");
-        }
+    fn bytes(&mut self, birth: &[u8; 32], length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         self.fill(birth, &mut bytes);
-        Ok(bytes)
+        bytes
     }
 }
 
@@ -99,23 +98,36 @@ impl Random {
     }
 }
 
+/// Bounds and charges what is about to be drawn.
+fn drawn(store: &mut StoreContextMut<'_, Context>, length: u64) -> wasmtime::Result<usize> {
+    if length > DRAW_LIMIT_BYTES {
+        wasmtime::bail!("it asked for more than {DRAW_LIMIT_BYTES} random bytes at once");
+    }
+    charge(store, length * FUEL_PER_BYTE)?;
+    Ok(usize::try_from(length)?)
+}
+
 pub(super) fn link(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
     let mut secure = linker.instance(&format!("wasi:random/random@{WASI_VERSION}"))?;
     secure.func_wrap("get-random-bytes", |mut store, (length,): (u64,)| {
+        let length = drawn(&mut store, length)?;
         let Random { birth, secure, .. } = &mut store.data_mut().random;
-        Ok((secure.bytes(birth, length)?,))
+        Ok((secure.bytes(birth, length),))
     })?;
     secure.func_wrap("get-random-u64", |mut store, (): ()| {
+        drawn(&mut store, 8)?;
         let Random { birth, secure, .. } = &mut store.data_mut().random;
         Ok((secure.number(birth),))
     })?;
 
     let mut insecure = linker.instance(&format!("wasi:random/insecure@{WASI_VERSION}"))?;
     insecure.func_wrap("get-insecure-random-bytes", |mut store, (length,): (u64,)| {
+        let length = drawn(&mut store, length)?;
         let Random { birth, insecure, .. } = &mut store.data_mut().random;
-        Ok((insecure.bytes(birth, length)?,))
+        Ok((insecure.bytes(birth, length),))
     })?;
     insecure.func_wrap("get-insecure-random-u64", |mut store, (): ()| {
+        drawn(&mut store, 8)?;
         let Random { birth, insecure, .. } = &mut store.data_mut().random;
         Ok((insecure.number(birth),))
     })?;

@@ -66,6 +66,10 @@ impl Slots {
         }
     }
 
+    pub(crate) const fn total(&self) -> u32 {
+        self.total
+    }
+
     pub(crate) fn in_use(&self) -> u32 {
         self.in_use.load(Ordering::Relaxed)
     }
@@ -86,7 +90,7 @@ impl Slots {
         }
     }
 
-    fn try_claim(slots: &Arc<Self>, purpose: Purpose) -> Option<Slot> {
+    pub(crate) fn try_claim(slots: &Arc<Self>, purpose: Purpose) -> Option<Slot> {
         let limit = slots.total - slots.kept_back(purpose);
         slots
             .in_use

@@ -7,8 +7,8 @@ use host_core::{
     history::{StateCarried, SwapKind, SwapReport, Verdict},
     id::{BatchSeq, Generation},
     plan::{Plan, SwapPlan},
-    policy::StateSource,
-    release::ListenAddress,
+    policy::{StateSource, SwapPolicy},
+    release::{ListenAddress, Topology},
     request::{DeployRequest, Extent},
     status::RunState,
     swap::{Input, Outcome, PhaseName, PhaseTime, Swap},
@@ -28,15 +28,20 @@ use crate::{
     bindings::types::{Event, Start},
     checkpoint::{Checkpoint, CheckpointFiles},
     engine::Purpose,
-    error::{CheckpointError, HostError},
+    error::HostError,
     fault,
     ledger::{Attempt, Desired, Entry},
     mailbox::Mailbox,
-    net::listener::{Bound, Reception},
+    net::{
+        connection::OutboxLimits,
+        listener::{Bound, Door, Reception},
+    },
     telemetry::SwapSpan,
     workload::{
-        Active, CONTROL_LIMIT, Candidate, Control, Live, Offer, Scribe, Shared, Ticket, Workload,
+        Active, CONTROL_LIMIT, Candidate, Control, Inlet, Lane, Live, Offer, Scribe, Shared, Ticket, Workload,
         actor::{Actor, Beginning, Surroundings},
+        in_call::InCall,
+        passed_over,
     },
 };
 
@@ -44,14 +49,14 @@ use crate::{
 const DRAIN_STEPS: usize = 20;
 
 /// A swap on its way to the actor.
-struct Driver<'a> {
-    slot: &'a Slot,
-    report: SwapReport,
-    swap: Swap,
-    span: SwapSpan,
-    steps: Steps,
-    progress: ProgressSink,
-    ticket: Ticket,
+pub(super) struct Driver<'a> {
+    pub(super) slot: &'a Slot,
+    pub(super) report: SwapReport,
+    pub(super) swap: Swap,
+    pub(super) span: SwapSpan,
+    pub(super) steps: Steps,
+    pub(super) progress: ProgressSink,
+    pub(super) ticket: Ticket,
 }
 
 impl Inner {
@@ -69,6 +74,7 @@ impl Inner {
                 drop(prepared.map(|id| self.take_prepared(id)));
                 Ok(report)
             }
+            Extent::Replay => self.replay_with(request, artifact, progress).await,
             Extent::Rehearse => self.rehearse(request, artifact, progress).await,
         }
     }
@@ -110,7 +116,7 @@ impl Inner {
         };
         let swap = Swap::new(report.id, request.policy.clone(), self.clock.moment());
         span.enter(PhaseName::Prepare);
-        fault::at(PhaseName::Prepare);
+        fault::at(PhaseName::Prepare.as_str());
         self.events.tell(
             "swap.started",
             Some(&request.workload),
@@ -164,6 +170,13 @@ impl Inner {
                 return self.refuse(driver, why).await;
             }
         }
+        if let Some(sessions) = workload.sessions() {
+            return self.offer_sessions(driver, release, plan, sessions, &workload).await;
+        }
+        let Driver { steps, report, .. } = &mut driver;
+        if let Err(why) = self.shadow(&policy, &release, &plan, &workload, steps, report).await {
+            return self.refuse(driver, why).await;
+        }
         let candidate = match self.candidate(&mut driver, &mut release, &workload).await {
             Ok(candidate) => candidate,
             Err(why) => return self.refuse(driver, why).await,
@@ -171,14 +184,8 @@ impl Inner {
         if policy.state_from == StateSource::LastCheckpoint {
             driver.steps.note(cost_of_checkpoint(&workload, self.clock.unix()));
         }
-        if let Some(over) = policy.drain {
-            driver.steps.begin("drain");
-            drain(&workload, over).await?;
-        }
-        driver.steps.begin("brace");
-        match timeout(policy.pause_limit, ask(&workload.control, |braced| Control::Brace { braced })).await {
-            Ok(braced) => braced?,
-            Err(_) => return self.abort(driver, still_busy(policy.pause_limit)).await,
+        if let Err(why) = self.drain_and_brace(&mut driver, &workload, &policy).await? {
+            return self.abort(driver, why).await;
         }
         driver.steps.end();
         let Driver { slot, mut report, mut swap, mut span, steps, progress, ticket } = driver;
@@ -186,23 +193,28 @@ impl Inner {
         // Its answer is always to quiesce; the actor takes the offer at its next batch boundary.
         swap.handle(Input::Prepared(Ok(plan)), self.clock.moment());
         span.enter(PhaseName::Quiesce);
-        fault::at(PhaseName::Quiesce);
+        fault::at(PhaseName::Quiesce.as_str());
         let deadline = swap.wakes_at().map(|at| self.clock.instant_of(at));
         let (done, mut answer) = oneshot::channel();
-        let offer = Offer::new(Active {
-            swap,
-            report,
-            span: Some(span),
-            progress: Some(progress),
-            done: vec![done],
-            candidate: Some(candidate),
-            ticket: Some(ticket),
-            old: None,
-            handed: None,
-            quiesced: None,
-            untold: Vec::new(),
-            baseline: None,
-        });
+        let offer = Offer::new(
+            release.planned_for,
+            Active {
+                swap,
+                report,
+                span: Some(span),
+                progress: Some(progress),
+                done: vec![done],
+                asker: None,
+                candidate: Some(candidate),
+                ticket: Some(ticket),
+                old: None,
+                handed: None,
+                migrated: UnixNanos(0),
+                quiesced: None,
+                untold: Vec::new(),
+                baseline: None,
+            },
+        );
         workload.control.send(Control::Swap(offer.clone())).await.map_err(|_| HostError::Stopping)?;
         if let Some(deadline) = deadline {
             tokio::select! {
@@ -218,6 +230,22 @@ impl Inner {
         answer.await.map_err(|_| HostError::Stopping)
     }
 
+    /// The last steps before the offer. The inner error is why the swap is off.
+    pub(super) async fn drain_and_brace(
+        &self,
+        driver: &mut Driver<'_>,
+        workload: &Workload,
+        policy: &SwapPolicy,
+    ) -> Result<Result<(), String>, HostError> {
+        if let Some(over) = policy.drain {
+            driver.steps.begin("drain");
+            drain(workload, over).await?;
+        }
+        driver.steps.begin("brace");
+        let braced = timeout(policy.pause_limit, ask(&workload.control, |braced| Control::Brace { braced })).await;
+        braced.map_or_else(|_| Ok(Err(still_busy(policy.pause_limit))), |braced| braced.map(Ok))
+    }
+
     /// New listeners bound, instance made and initialised.
     async fn candidate(
         &self,
@@ -229,12 +257,13 @@ impl Inner {
         let open = workload.shared.live().revision.listeners.clone();
         let bound = bind(&mut release.body.revision.listeners, &open)?;
         driver.steps.begin("init");
-        let instance = self.nursery.initialised(&release.body, Purpose::Replacement).await?;
-        Ok(Candidate { body: release.body.clone(), instance, bound })
+        let newborn = self.nursery.initialised(&release.body, Purpose::Replacement).await?;
+        let mark = InCall::open(&workload_folder(&self.config.data, &workload.name)).ok();
+        Ok(Candidate { body: release.body.clone(), newborn, mark, bound })
     }
 
     /// The swap is off before anybody was paused.
-    async fn abort(&self, driver: Driver<'_>, why: String) -> Result<SwapReport, HostError> {
+    pub(super) async fn abort(&self, driver: Driver<'_>, why: String) -> Result<SwapReport, HostError> {
         let Driver { slot, mut report, mut swap, span, mut steps, ticket, .. } = driver;
         steps.end();
         report.steps = steps.done;
@@ -278,12 +307,15 @@ impl Inner {
             Err(why) => return self.refuse(driver, why).await,
         };
         driver.steps.begin("init");
+        if release.body.revision.topology == Topology::PerConnection {
+            return self.begin_sessions(driver, release, bound).await;
+        }
         let body = release.body.clone();
         let born = async {
-            let mut instance = self.nursery.initialised(&body, Purpose::Start).await?;
+            let mut instance = self.nursery.initialised(&body, Purpose::Start).await?.begins();
             let schema = body.revision.release.description.writes.schema;
-            let state =
-                instance.snapshot(schema).await.map_err(|error| format!("its first snapshot failed: {error}"))?;
+            let state = instance.snapshot(self.clock.unix(), schema).await;
+            let state = state.map_err(|error| format!("its first snapshot failed: {error}"))?;
             Ok::<_, String>((instance, state))
         };
         let (instance, state) = match born.await {
@@ -318,6 +350,7 @@ impl Inner {
             revision: body.revision.clone(),
             predecessor: None,
             probation: None,
+            last_swap: None,
             clean: false,
         };
         if let Err(why) = self.record_start(&entry, checkpoint, body.size_bytes).await {
@@ -335,12 +368,18 @@ impl Inner {
             events: 0,
             checkpoint: written,
             active: None,
+            damaged: Vec::new(),
         };
         let workload = match self.spawn(driver.slot, beginning, bound) {
             Ok(workload) => workload,
-            Err(error) => return self.refuse(driver, error.to_string()).await,
+            Err(why) => return self.refuse(driver, why).await,
         };
         driver.slot.set(Place::Running(workload));
+        self.started(driver).await
+    }
+
+    /// It runs for the first time.
+    pub(super) async fn started(&self, mut driver: Driver<'_>) -> Result<SwapReport, HostError> {
         driver.steps.end();
         let Driver { slot, mut report, span, steps, .. } = driver;
         report.steps = steps.done;
@@ -359,7 +398,7 @@ impl Inner {
                 Ok(files) => files,
                 Err(error) => return Ok(Err(super::describe(&error))),
             };
-            if let Err(error) = files.write(&checkpoint, None) {
+            if let Err(error) = files.write(&checkpoint) {
                 return Ok(Err(super::describe(&error)));
             }
             ledger.store_release(&entry.revision.release, size_bytes, checkpoint.made)?;
@@ -369,19 +408,19 @@ impl Inner {
         written.await.map_err(|error| super::describe(&error))?
     }
 
-    /// Starts an actor, its scribe and its listeners.
-    pub(super) fn spawn(
-        &self,
-        slot: &Slot,
-        mut beginning: Beginning,
-        bound: Vec<Bound>,
-    ) -> Result<Workload, CheckpointError> {
+    /// Starts an actor with its lane, its scribe and its listeners.
+    pub(super) fn spawn(&self, slot: &Slot, mut beginning: Beginning, bound: Vec<Bound>) -> Result<Workload, String> {
         let name = slot.name.clone();
+        let lane = Lane::start(name.as_str()).map_err(|error| {
+            format!("it can't have a thread of its own: {error}; raise the limits on threads and files")
+        })?;
         let metrics = self.metrics.workload(&name);
         let mailbox = Arc::new(Mailbox::new(self.config.net.mailbox_bytes));
-        let files = CheckpointFiles::open(checkpoint_folder(&self.config.data, &name))?;
+        let files = CheckpointFiles::open(checkpoint_folder(&self.config.data, &name));
+        let files = files.map_err(|error| super::describe(&error))?;
         let pinned = beginning.active.as_ref().and_then(|active| active.handed.as_ref()).map(|handed| handed.name());
-        let (scribe, done) = Scribe::spawn(name.clone(), self.ledger.clone(), files.clone(), metrics.clone(), pinned);
+        let named = (beginning.generation, pinned);
+        let (scribe, done) = Scribe::spawn(name.clone(), self.ledger.clone(), files.clone(), metrics.clone(), named);
         let shared = Arc::new(Shared::new(Live {
             revision: beginning.body.revision.clone(),
             generation: beginning.generation,
@@ -390,15 +429,21 @@ impl Inner {
             restarts: 0,
             checkpoint: Some(beginning.checkpoint),
             swap: beginning.active.as_ref().and_then(Active::live),
-            warnings: Default::default(),
+            warnings: beginning
+                .damaged
+                .last()
+                .map(|what| ("checkpoint-damaged", passed_over(what)))
+                .into_iter()
+                .collect(),
         }));
         let reception = Reception {
             workload: name.clone(),
-            mailbox: mailbox.clone(),
+            door: Door::Shared(mailbox.clone()),
             metrics: metrics.clone(),
             ids: self.ids.clone(),
-            limits: self.config.net,
-            tasks: self.tasks.clone(),
+            outboxes: Arc::new(OutboxLimits::new(self.config.net.outbox_bytes, self.config.net.outboxes_bytes)),
+            tasks: lane.tasks.clone(),
+            runtime: lane.handle.clone(),
             capacity: self.capacity.clone(),
         };
         beginning.listeners = bound.into_iter().map(|bound| bound.accept(reception.clone())).collect();
@@ -418,11 +463,13 @@ impl Inner {
             files,
         };
         metrics.set_generation(beginning.generation);
-        tokio::spawn(Actor::new(around, beginning, commands, done).run());
-        Ok(Workload { name, control, mailbox, shared, metrics })
+        let ended = lane.run(Actor::new(around, beginning, commands, done).run());
+        // So that the end of the host waits for its last bytes.
+        self.tasks.spawn(ended);
+        Ok(Workload { name, control, inlet: Inlet::Mailbox(mailbox), shared, metrics })
     }
 
-    async fn refuse(&self, driver: Driver<'_>, why: String) -> Result<SwapReport, HostError> {
+    pub(super) async fn refuse(&self, driver: Driver<'_>, why: String) -> Result<SwapReport, HostError> {
         let Driver { slot, mut report, swap, span, mut steps, .. } = driver;
         steps.end();
         report.steps = steps.done;
@@ -462,7 +509,7 @@ impl Inner {
 }
 
 /// Binds those of `listeners` that are not open yet, and puts in the ports the system chose.
-fn bind(listeners: &mut [ListenAddress], open: &[ListenAddress]) -> Result<Vec<Bound>, String> {
+pub(super) fn bind(listeners: &mut [ListenAddress], open: &[ListenAddress]) -> Result<Vec<Bound>, String> {
     let mut bound = Vec::new();
     for listener in listeners.iter_mut().filter(|listener| !open.contains(listener)) {
         let socket = Bound::bind(*listener)
@@ -520,5 +567,10 @@ fn folder(data: &std::path::Path, entry: &Entry) -> std::path::PathBuf {
 
 /// Where a workload's checkpoints are.
 pub(super) fn checkpoint_folder(data: &std::path::Path, name: &host_core::id::WorkloadName) -> std::path::PathBuf {
-    data.join("workloads").join(name.as_str()).join("checkpoints")
+    workload_folder(data, name).join("checkpoints")
+}
+
+/// Where everything else of it is.
+pub(super) fn workload_folder(data: &std::path::Path, name: &host_core::id::WorkloadName) -> std::path::PathBuf {
+    data.join("workloads").join(name.as_str())
 }

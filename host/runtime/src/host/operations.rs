@@ -1,6 +1,9 @@
 //! What can be asked of a host besides swaps.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use host_core::{
@@ -11,7 +14,7 @@ use host_core::{
     status::{HealthReport, HealthStatus, Place as VersionPlace, RunState, VersionStatus},
 };
 use semver::Version;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 
 use super::{
     Host, Inner, Place, ProgressSink, Slot,
@@ -23,6 +26,7 @@ use crate::{
     artifact::Artifact,
     checkpoint::CheckpointFiles,
     error::HostError,
+    instance::{limits::ERROR_LIMIT_BYTES, words::cut},
     ledger::{Desired, Entry},
     mailbox::{CallAnswer, Called, Item},
     workload::{Control, Workload},
@@ -30,6 +34,9 @@ use crate::{
 
 /// How long a stop waits for the last bytes to be taken by their clients.
 const LAST_BYTES: Duration = Duration::from_secs(5);
+
+/// How long a workload may take to say how it is. It answers between two batches; who asks wants to know that it does not.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 impl Host {
     /// How a workload is, or all of them: their own word and what the host sees.
@@ -41,22 +48,11 @@ impl Host {
             Some(name) => vec![self.0.slot(name)?],
             None => self.0.slots(),
         };
-        let mut reports = Vec::new();
-        for slot in slots {
-            match slot.place() {
-                Place::Running(workload) => {
-                    reports.push(ask(&workload.control, |report| Control::Health { report }).await?)
-                }
-                Place::Empty { entry: None, .. } => {}
-                Place::Empty { why, .. } => {
-                    let (status, detail) = match why {
-                        Some(why) => (HealthStatus::Failed, why),
-                        None => (HealthStatus::Degraded, "it is stopped".to_owned()),
-                    };
-                    let details = vec![("host".to_owned(), detail)];
-                    reports.push(HealthReport { workload: slot.name.clone(), status, details });
-                }
-            }
+        // All at once: who does not answer keeps nobody else's answer back.
+        let asked: Vec<_> = slots.into_iter().map(|slot| tokio::spawn(health_of(slot))).collect();
+        let mut reports = Vec::with_capacity(asked.len());
+        for report in asked {
+            reports.extend(report.await.map_err(|_| HostError::Stopping)??);
         }
         Ok(reports)
     }
@@ -64,10 +60,11 @@ impl Host {
     /// The smoke check's five parts, now.
     ///
     /// # Errors
-    /// No such workload, or it does not run.
+    /// No such workload, or it does not run, or its batch does not end.
     pub async fn verify(&self, name: &WorkloadName) -> Result<Vec<Check>, HostError> {
         let workload = self.0.live(name)?;
-        ask(&workload.control, |checks| Control::Verify { checks }).await
+        let checks = ask(&workload.control, |checks| Control::Verify { checks });
+        timeout(ANSWER_LIMIT, checks).await.map_err(|_| HostError::Refused(format!("{name} {}", silent())))?
     }
 
     /// Calls a workload and waits for its reply.
@@ -82,14 +79,21 @@ impl Host {
         limit: Duration,
     ) -> Result<Bytes, HostError> {
         let workload = self.0.live(name)?;
+        let Some(mailbox) = workload.mailbox() else {
+            return Err(HostError::Refused(format!(
+                "{name} has an instance for each connection, and a call is for one that all share: there is none to call"
+            )));
+        };
         let deadline = self.0.clock.moment().after(limit);
         let timed_out = || HostError::CallTimedOut { name: name.clone(), limit };
-        timeout(limit, workload.mailbox.room()).await.map_err(|_| timed_out())?;
+        timeout(limit, mailbox.room()).await.map_err(|_| timed_out())?;
         let (reply, answer) = oneshot::channel();
-        workload.mailbox.put(Item::Called(Called { method: method.to_owned(), payload, deadline, reply }));
+        mailbox.put(Item::Called(Called { method: method.to_owned(), payload, deadline, reply }));
         match timeout(limit, answer).await {
             Ok(Ok(CallAnswer::Replied(Ok(data)))) => Ok(Bytes::from(data)),
-            Ok(Ok(CallAnswer::Replied(Err(message)))) => Err(HostError::CallFailed { name: name.clone(), message }),
+            Ok(Ok(CallAnswer::Replied(Err(message)))) => {
+                Err(HostError::CallFailed { name: name.clone(), message: cut(message, ERROR_LIMIT_BYTES) })
+            }
             Ok(Err(_)) => {
                 Err(HostError::CallFailed { name: name.clone(), message: "the workload was stopped".to_owned() })
             }
@@ -131,13 +135,18 @@ impl Host {
             return;
         }
         self.0.events.tell("host.stopping", None, None, String::new());
+        // All at once: one that does not come to an end keeps nobody else from being checkpointed.
+        let mut halting = JoinSet::new();
         for slot in self.0.slots() {
-            if let Some(workload) = slot.running()
-                && let Err(error) = self.0.halt(&slot, &workload, Desired::Running).await
-            {
-                tracing::error!(workload = %slot.name, "{}", describe(&error));
-            }
+            let Some(workload) = slot.running() else { continue };
+            let inner = self.0.clone();
+            halting.spawn(async move {
+                if let Err(error) = inner.halt(&slot, &workload, Desired::Running).await {
+                    tracing::error!(workload = %slot.name, "{}", describe(&error));
+                }
+            });
         }
+        while halting.join_next().await.is_some() {}
         self.0.tasks.close();
         drop(timeout(LAST_BYTES, self.0.tasks.wait()).await);
     }
@@ -145,7 +154,7 @@ impl Host {
 
 impl Inner {
     /// The workload, if an actor has it.
-    fn live(&self, name: &WorkloadName) -> Result<Workload, HostError> {
+    pub(super) fn live(&self, name: &WorkloadName) -> Result<Workload, HostError> {
         let slot = self.slot(name)?;
         slot.running()
             .ok_or_else(|| HostError::Refused(format!("{name} is stopped; start it with `host start {name}`")))
@@ -210,8 +219,12 @@ impl Inner {
         if let (Some(_), Some(workload)) = (&predecessor, slot.running()) {
             let (taken, answer) = oneshot::channel();
             let (done, report) = oneshot::channel();
-            let why = "a person asked for it (`host rollback`)".to_owned();
-            workload.control.send(Control::RollBack { why, taken, done }).await.map_err(|_| HostError::Stopping)?;
+            let (why, allow_loss) = ("a person asked for it (`host rollback`)".to_owned(), request.policy.allow_loss);
+            workload
+                .control
+                .send(Control::RollBack { why, allow_loss, taken, done })
+                .await
+                .map_err(|_| HostError::Stopping)?;
             if answer.await.map_err(|_| HostError::Stopping)? {
                 return report.await.map_err(|_| HostError::Stopping);
             }
@@ -227,11 +240,18 @@ impl Inner {
             // The doors stay where clients find them; the config is the one the predecessor knew.
             listeners: None,
             config,
+            topology: None,
             intent: Intent::Rollback,
             policy: request.policy,
             extent: Extent::Swap,
         };
         self.swap(request, artifact, progress, SwapKind::Rollback).await
+    }
+
+    pub(super) async fn commit(&self, name: &WorkloadName) -> Result<SwapReport, HostError> {
+        let workload = self.live(name)?;
+        let committed = ask(&workload.control, |done| Control::Commit { done }).await?;
+        committed.ok_or_else(|| HostError::Refused(format!("{name} is on no probation: there is nothing to commit")))
     }
 
     async fn stop(&self, name: &WorkloadName) -> Result<SwapReport, HostError> {
@@ -241,15 +261,16 @@ impl Inner {
         let Some(workload) = slot.running() else {
             return Err(HostError::Refused(format!("{name} is stopped already")));
         };
-        self.halt(&slot, &workload, Desired::Stopped).await?;
+        let lost = self.halt(&slot, &workload, Desired::Stopped).await?;
         self.events.tell("workload.stopped", Some(name), None, "a person asked for it".to_owned());
         report.running = None;
         report.notes.push("stopped; its state is kept".to_owned());
+        report.notes.extend(lost);
         self.done(report).await
     }
 
-    /// Ends an actor and writes down how the workload stands.
-    async fn halt(&self, slot: &Slot, workload: &Workload, desired: Desired) -> Result<(), HostError> {
+    /// Ends an actor and writes down how the workload stands. What of it is lost, if something is.
+    async fn halt(&self, slot: &Slot, workload: &Workload, desired: Desired) -> Result<Option<String>, HostError> {
         let failed = matches!(workload.shared.live().run_state, RunState::Failed { .. });
         let kept = ask(&workload.control, |stopped| Control::Stop { stopped }).await?;
         if let Err(why) = &kept {
@@ -263,8 +284,13 @@ impl Inner {
             ledger.put_entry(&entry)?;
             Ok(Some(entry))
         });
-        slot.set(Place::Empty { entry: entry.await?.map(Box::new), why: None });
-        Ok(())
+        let entry = entry.await?.map(Box::new);
+        let checkpoint = match &entry {
+            Some(entry) => self.kept(entry).await,
+            None => None,
+        };
+        slot.set(Place::Empty { entry, why: None, checkpoint });
+        Ok(kept.err())
     }
 
     async fn start(&self, name: &WorkloadName) -> Result<SwapReport, HostError> {
@@ -314,7 +340,7 @@ impl Inner {
 
     /// A report of an operation on what is there.
     fn operation(&self, slot: &Slot) -> Result<SwapReport, HostError> {
-        let Some((revision, _)) = current(slot) else {
+        let Some((revision, ..)) = current(slot) else {
             return Err(HostError::UnknownWorkload { name: slot.name.clone(), known: vec![] });
         };
         let release = revision.release;
@@ -334,4 +360,25 @@ impl Inner {
 
 fn under_way(name: &WorkloadName, swap: SwapId) -> HostError {
     HostError::Refused(host_core::plan::Refusal::SwapUnderWay { workload: name.clone(), swap }.to_string())
+}
+
+/// How one workload is; none if there is none in the slot.
+async fn health_of(slot: Arc<Slot>) -> Result<Option<HealthReport>, HostError> {
+    let (status, detail) = match slot.place() {
+        Place::Running(workload) => {
+            match timeout(ANSWER_LIMIT, ask(&workload.control, |report| Control::Health { report })).await {
+                Ok(report) => return report.map(Some),
+                Err(_) => (HealthStatus::Failed, format!("it {}", silent())),
+            }
+        }
+        Place::Empty { entry: None, .. } => return Ok(None),
+        Place::Empty { why: Some(why), .. } => (HealthStatus::Failed, why),
+        Place::Empty { why: None, .. } => (HealthStatus::Degraded, "it is stopped".to_owned()),
+    };
+    let details = vec![("host".to_owned(), detail)];
+    Ok(Some(HealthReport { workload: slot.name.clone(), status, details }))
+}
+
+fn silent() -> String {
+    format!("did not answer within {ANSWER_LIMIT:?}: its batch does not end")
 }

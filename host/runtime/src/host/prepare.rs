@@ -1,13 +1,18 @@
 //! From stored bytes to a release that may enter a swap.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use host_core::{
     history::{Step, SwapKind, SwapReport, Verdict},
+    id::Generation,
     plan::{self, Plan, Running, Situation},
     policy::StateSource,
-    release::{Release, Revision, Topology},
-    request::{DeployRequest, Progress},
+    release::{Release, Revision},
+    request::{DeployRequest, Extent, Progress},
     status::RunState,
     time::Moment,
 };
@@ -33,7 +38,40 @@ pub(crate) struct PreparedRelease {
     pub(super) artifact: Artifact,
     pub(super) body: Body,
     pub(super) plan: Plan,
-    made: Moment,
+    /// The generation that the plan leads on from. A plan for another is not carried out.
+    pub(super) planned_for: Generation,
+}
+
+/// What was prepared and waits to be executed, each under a number that is used once.
+#[derive(Debug)]
+pub(crate) struct Prepared<T> {
+    kept: BTreeMap<u64, (Moment, T)>,
+    last: u64,
+}
+
+impl<T> Default for Prepared<T> {
+    fn default() -> Self {
+        Self { kept: BTreeMap::new(), last: 0 }
+    }
+}
+
+impl<T> Prepared<T> {
+    /// Keeps one more. None when too many wait already; those that expired don't count.
+    fn keep(&mut self, release: T, now: Moment) -> Option<PreparedId> {
+        self.kept.retain(|_, (made, _)| now.since(*made) <= EXPIRES_AFTER);
+        if self.kept.len() >= PREPARED_LIMIT {
+            return None;
+        }
+        self.last += 1;
+        self.kept.insert(self.last, (now, release));
+        Some(PreparedId(self.last))
+    }
+
+    /// Takes one, unless it was taken or has expired.
+    fn take(&mut self, id: PreparedId, now: Moment) -> Option<T> {
+        let (made, release) = self.kept.remove(&id.0)?;
+        (now.since(made) <= EXPIRES_AFTER).then_some(release)
+    }
 }
 
 /// The steps of a preparation, timed and told.
@@ -80,21 +118,26 @@ impl Inner {
     ) -> Result<Result<PreparedRelease, String>, HostError> {
         steps.begin("compile");
         let began = self.clock.moment();
-        let source = if self.compiler.is_kept(artifact.digest) { CodeSource::Cache } else { CodeSource::Compiled };
+        let current = current(slot);
+        let topology = request.topology.or_else(|| Some(current.as_ref()?.0.topology)).unwrap_or_default();
+        let compiler = match self.compiler_for(topology) {
+            Ok(compiler) => compiler,
+            Err(why) => return Ok(Err(why)),
+        };
+        let source = if compiler.is_kept(artifact.digest) { CodeSource::Cache } else { CodeSource::Compiled };
         let span = compile_span(&request.workload, &artifact.digest);
-        let compiled = tracing::Instrument::instrument(self.compiler.load(&self.store, artifact.digest), span).await;
+        let compiled = tracing::Instrument::instrument(compiler.load(&self.store, artifact.digest), span).await;
         let component = match compiled {
             Ok(component) => component,
             Err(error) => return Ok(Err(describe(&error))),
         };
         self.metrics.workload(&request.workload).code_ready(source, self.clock.moment().since(began));
         steps.begin("describe");
-        let description = match self.compiler.describe(&component).await {
+        let description = match compiler.describe(&component).await {
             Ok(description) => description,
             Err(error) => return Ok(Err(describe(&error))),
         };
         steps.begin("plan");
-        let current = current(slot);
         let revision = Revision {
             release: Release {
                 workload: request.workload.clone(),
@@ -109,12 +152,12 @@ impl Inner {
                 .clone()
                 .or_else(|| Some(current.as_ref()?.0.listeners.clone()))
                 .unwrap_or_default(),
-            topology: Topology::Single,
+            topology,
         };
         let (name, version) = (request.workload.clone(), request.version.clone());
         let stored = self.ledger.run(move |ledger| ledger.digest_of(&name, &version)).await?;
         let source = request.policy.state_from;
-        let running = current.as_ref().map(|(revision, state)| Running {
+        let running = current.as_ref().map(|(revision, state, _)| Running {
             revision,
             // A failed workload has no live state, but its last checkpoint can be handed over.
             live: match state {
@@ -128,8 +171,14 @@ impl Inner {
             Ok(plan) => plan,
             Err(refusal) => return Ok(Err(refusal.to_string())),
         };
+        if request.extent != Extent::Plan
+            && let Err(refusal) = plan::admit(&plan, &revision, &request.policy)
+        {
+            return Ok(Err(refusal.to_string()));
+        }
         let body = Body { revision, component, size_bytes: artifact.bytes };
-        Ok(Ok(PreparedRelease { request, artifact, body, plan, made: self.clock.moment() }))
+        let planned_for = current.map_or(Generation(0), |(_, _, generation)| generation);
+        Ok(Ok(PreparedRelease { request, artifact, body, plan, planned_for }))
     }
 
     /// `prepare` as a request of its own.
@@ -162,25 +211,16 @@ impl Inner {
     }
 
     fn keep(&self, release: PreparedRelease) -> Result<PreparedId, HostError> {
-        let mut prepared = self.prepared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let now = self.clock.moment();
-        prepared.retain(|_, release| now.since(release.made) <= EXPIRES_AFTER);
-        if prepared.len() >= PREPARED_LIMIT {
-            return Err(HostError::Refused(format!(
-                "{PREPARED_LIMIT} releases are prepared already; execute one, or wait a minute"
-            )));
-        }
-        let id = self.next_prepared.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        prepared.insert(id, release);
-        Ok(PreparedId(id))
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        prepared.keep(release, self.clock.moment()).ok_or_else(|| {
+            HostError::Refused(format!("{PREPARED_LIMIT} releases are prepared already; execute one, or wait a minute"))
+        })
     }
 
     /// Takes what was prepared, if it has not expired.
     pub(super) fn take_prepared(&self, id: PreparedId) -> Result<PreparedRelease, HostError> {
-        let mut prepared = self.prepared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let release = prepared.remove(&id.0);
-        let now = self.clock.moment();
-        release.filter(|release| now.since(release.made) <= EXPIRES_AFTER).ok_or(HostError::NotPrepared { id: id.0 })
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        prepared.take(id, self.clock.moment()).ok_or(HostError::NotPrepared { id: id.0 })
     }
 
     /// A report to be filled in.
@@ -195,7 +235,7 @@ impl Inner {
         let mut report = SwapReport::blank(request.workload.clone(), request.version.clone(), artifact.digest, began);
         report.kind = kind;
         self.fill_running(slot, &mut report);
-        report.from = current(slot).map(|(revision, _)| revision.release.version);
+        report.from = current(slot).map(|(revision, ..)| revision.release.version);
         report
     }
 
@@ -215,16 +255,41 @@ impl Inner {
     }
 }
 
-/// The revision in place and whether it runs.
-pub(super) fn current(slot: &Slot) -> Option<(Revision, RunState)> {
+/// The revision in place, whether it runs, and its generation.
+pub(super) fn current(slot: &Slot) -> Option<(Revision, RunState, Generation)> {
     match slot.place() {
         Place::Running(workload) => {
             let live = workload.shared.live();
-            Some((live.revision.clone(), live.run_state.clone()))
+            Some((live.revision.clone(), live.run_state.clone(), live.generation))
         }
-        Place::Empty { entry, why } => {
+        Place::Empty { entry, why, .. } => {
             let state = why.map_or(RunState::Stopped, |why| RunState::Failed { why });
-            entry.map(|entry| (entry.revision, state))
+            entry.map(|entry| (entry.revision, state, entry.generation))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_prepared_is_taken_once_and_not_after_a_minute() {
+        let (now, mut prepared) = (Moment(7), Prepared::default());
+        let [first, second, third] = ["first", "second", "third"].map(|what| prepared.keep(what, now).expect("room"));
+        let (limit, later) = (now.after(EXPIRES_AFTER), Moment(now.after(EXPIRES_AFTER).0 + 1));
+        assert_eq!(prepared.take(first, limit), Some("first"));
+        assert_eq!(prepared.take(first, limit), None, "it was used");
+        assert_eq!(prepared.take(second, later), None, "it expired");
+        assert_eq!(prepared.take(second, limit), None, "and is gone");
+        assert_eq!(prepared.take(third, now), Some("third"));
+    }
+
+    #[test]
+    fn there_is_an_end_to_what_waits_and_what_expired_makes_room() {
+        let (now, mut prepared) = (Moment(0), Prepared::default());
+        assert!((0..PREPARED_LIMIT).all(|what| prepared.keep(what, now).is_some()));
+        assert_eq!(prepared.keep(99, now.after(EXPIRES_AFTER)), None);
+        assert!(prepared.keep(99, Moment(now.after(EXPIRES_AFTER).0 + 1)).is_some());
     }
 }

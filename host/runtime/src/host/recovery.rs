@@ -1,60 +1,111 @@
 //! What ran before runs again: exactly one release of each workload, whole, and it is said which, from which checkpoint,
 //! and why.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use host_core::{
     history::{SwapKind, SwapReport, Verdict},
-    release::Revision,
+    id::SwapId,
+    plan::common_format,
+    release::{ListenAddress, Release, Revision, Topology},
+    status::CheckpointStatus,
     swap::{Outcome, RollbackWay, Swap},
     time::UnixNanos,
 };
+use tokio::{task::JoinSet, time::timeout};
 
-use super::{Inner, Place, Slot, deploy::checkpoint_folder, describe};
+use super::{
+    Inner, Place, Slot,
+    deploy::{checkpoint_folder, workload_folder},
+    describe,
+};
 use crate::{
     bindings::types::{CloseReason, Event, Loss, Start},
     checkpoint::{Checkpoint, CheckpointFiles},
     engine::Purpose,
     error::{HostError, StartError},
-    instance::Instance,
-    ledger::{Desired, Entry, ProbationRecord},
+    ledger::{Desired, Entry, LastSwap, ProbationRecord},
     net::listener::Bound,
-    workload::{Active, Body, Old, actor::Beginning, connections::Connections},
+    workload::{
+        Active, Body, Old, Recorded,
+        actor::Beginning,
+        connections::Connections,
+        in_call::{self, InCall},
+    },
 };
 
 /// A release on probation that saw this many starts of its host may be what kills it.
-const STARTS_ON_PROBATION_LIMIT: u32 = 3;
+pub(super) const STARTS_ON_PROBATION_LIMIT: u32 = 3;
+
+/// How long a start of the host waits for its workloads. A state of a million rows is back in a second; who takes longer
+/// than this is started while the host serves.
+const START_PATIENCE: Duration = Duration::from_secs(20);
+/// Said of a swap whose end is known and whose report is not.
+const NOT_REPORTED: &str = "its report could not be written before the host ended: phases and checks are not known";
 
 /// A workload as it shall run again.
 struct Recovered {
     entry: Entry,
     body: Body,
-    instance: Instance,
-    checkpoint: Checkpoint,
+    instance: Recorded,
+    checkpoint: Arc<Checkpoint>,
+    /// What was passed over on the way to it.
+    damaged: Vec<String>,
     start: Start,
     /// For the history.
     how: String,
     old: Option<Old>,
+    /// What was rolled back on the way to it: told when it is so on disk.
+    rolled_back: Option<RolledBack>,
+}
+
+/// A release that was on probation when the host died, and is not what runs again.
+pub(super) struct RolledBack {
+    pub(super) probation: ProbationRecord,
+    pub(super) release: Release,
+    pub(super) why: String,
+    pub(super) way: RollbackWay,
 }
 
 impl Inner {
-    /// All workloads that shall run.
-    pub(super) async fn recover(&self) -> Result<(), StartError> {
+    /// All workloads that shall run, each beside the others: one that takes its time, or never comes to an end, keeps nobody
+    /// else from serving. It is waited for as long as a person would wait.
+    pub(super) async fn recover(self: &Arc<Self>) -> Result<(), StartError> {
+        let mut resuming = JoinSet::new();
         for entry in self.ledger.run(|ledger| ledger.entries()).await? {
             let slot = self.slot_or_new(&entry.name);
             self.close_open_swaps(&entry).await?;
             match entry.desired {
-                Desired::Stopped => slot.set(Place::Empty { entry: Some(Box::new(entry)), why: None }),
+                Desired::Stopped => {
+                    let checkpoint = self.kept(&entry).await;
+                    slot.set(Place::Empty { entry: Some(Box::new(entry)), why: None, checkpoint });
+                }
                 Desired::Running => {
-                    // Its failure is shown; the others run.
-                    drop(self.resume(&slot, entry).await);
+                    let why = Some("it is still being started".to_owned());
+                    slot.set(Place::Empty { entry: Some(Box::new(entry.clone())), why, checkpoint: None });
+                    // Nobody else may start it meanwhile. Recovery has no number of its own.
+                    let ticket = slot.ticket(SwapId(0));
+                    let inner = self.clone();
+                    resuming.spawn(async move {
+                        // Its failure is shown; the others run.
+                        drop(inner.resume(&slot, entry).await);
+                        drop(ticket);
+                    });
                 }
             }
+        }
+        let all = async { while resuming.join_next().await.is_some() {} };
+        if timeout(START_PATIENCE, all).await.is_err() {
+            tracing::warn!("not every workload has started within {START_PATIENCE:?}; the host goes on without them");
+            resuming.detach_all();
         }
         Ok(())
     }
 
-    /// Swaps that were under way when the host died, and whose switch was not durable: nothing of them remains.
+    /// Swaps without a report: those that were under way when the host died, and those whose report did not get to disk.
     async fn close_open_swaps(&self, entry: &Entry) -> Result<(), StartError> {
         let name = entry.name.clone();
         let on_probation = entry.probation.as_ref().map(|probation| probation.swap);
@@ -62,18 +113,24 @@ impl Inner {
             if Some(id) == on_probation {
                 continue;
             }
+            let running = &entry.revision.release.version;
+            let outcome = fate(id, entry);
             let mut report = SwapReport::blank(attempt.workload, attempt.to, attempt.digest, attempt.began);
             (report.id, report.kind) = (id, SwapKind::Deploy);
-            let why = format!(
-                "the host died before the switch was durable; {} runs on from its last checkpoint",
-                entry.revision.release.version
-            );
-            report.from = Some(entry.revision.release.version.clone());
-            report.running = report.from.clone();
+            report.from = match (&outcome, &entry.predecessor) {
+                (Outcome::Permanent, before) => before.as_ref().map(|before| before.release.version.clone()),
+                _ => Some(running.clone()),
+            };
+            report.running = Some(running.clone());
             report.generation = entry.generation;
             report.ended = self.clock.unix();
-            report.verdict = Verdict::Swap { outcome: Outcome::Aborted { why: why.clone() } };
-            self.events.tell("swap.aborted", Some(&entry.name), Some(id), why);
+            report.verdict = Verdict::Swap { outcome };
+            let why = report.verdict.why().map(ToOwned::to_owned).unwrap_or_else(|| {
+                report.notes.push(NOT_REPORTED.to_owned());
+                NOT_REPORTED.to_owned()
+            });
+            let event = format!("swap.{}", report.verdict.as_str());
+            self.events.tell(&event, Some(&entry.name), Some(id), why);
             self.ledger.run(move |ledger| ledger.append(&report)).await?;
         }
         Ok(())
@@ -81,12 +138,16 @@ impl Inner {
 
     /// Starts a workload from the ledger and its checkpoints. The error is kept in its slot.
     pub(super) async fn resume(&self, slot: &Slot, entry: Entry) -> Result<(), String> {
-        let resumed = self.try_resume(slot, entry.clone()).await;
+        let resumed = match entry.revision.topology {
+            Topology::Single => self.try_resume(slot, entry.clone()).await,
+            Topology::PerConnection => self.resume_sessions(slot, entry.clone()).await,
+        };
         if let Err(why) = &resumed {
             let why = format!("it could not be started: {why}; `host start {}` tries again", slot.name);
             tracing::error!(workload = %slot.name, "{why}");
             self.events.tell("workload.stopped", Some(&slot.name), None, why.clone());
-            slot.set(Place::Empty { entry: Some(Box::new(entry)), why: Some(why) });
+            let checkpoint = self.kept(&entry).await;
+            slot.set(Place::Empty { entry: Some(Box::new(entry)), why: Some(why), checkpoint });
         }
         resumed
     }
@@ -94,16 +155,26 @@ impl Inner {
     async fn try_resume(&self, slot: &Slot, entry: Entry) -> Result<(), String> {
         let began = self.clock.unix();
         let recovered = self.recovered(entry).await?;
-        let bound = bind_all(&recovered.body.revision)?;
-        let Recovered { mut entry, body, instance, checkpoint, start, how, old } = recovered;
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(HostError::Stopping.to_string());
+        }
+        let bound = bind_all(&recovered.entry)?;
+        let Recovered { mut entry, body, mut instance, checkpoint, damaged, start, how, old, rolled_back } = recovered;
         let mut front = vec![Event::Started(start)];
         // With an empty table every connection that the state knows is gone.
         front.extend(Connections::default().reconcile(&checkpoint.connections, CloseReason::HostRestarted));
         let active = self.active_again(&entry, old).await;
+        if active.is_some() {
+            instance.mark_calls(InCall::open(&workload_folder(&self.config.data, &entry.name)).ok());
+        }
         // From now on until it is stopped cleanly, a death is a crash.
         (entry.clean, entry.desired) = (false, Desired::Running);
         let kept = entry.clone();
         self.ledger.run(move |ledger| ledger.put_entry(&kept)).await.map_err(|error| describe(&error))?;
+        if let Some(rolled_back) = rolled_back {
+            in_call::forget(&workload_folder(&self.config.data, &entry.name));
+            self.report_rollback(&rolled_back, &entry).await?;
+        }
         let beginning = Beginning {
             body,
             generation: entry.generation,
@@ -116,9 +187,21 @@ impl Inner {
             events: checkpoint.events,
             checkpoint: checkpoint.status(),
             active,
+            damaged,
         };
-        let workload = self.spawn(slot, beginning, bound).map_err(|error| describe(&error))?;
+        let workload = self.spawn(slot, beginning, bound)?;
         slot.set(Place::Running(workload));
+        self.resumed(slot, &entry, how, began).await
+    }
+
+    /// Says that it runs again, and how.
+    pub(super) async fn resumed(
+        &self,
+        slot: &Slot,
+        entry: &Entry,
+        how: String,
+        began: UnixNanos,
+    ) -> Result<(), String> {
         tracing::info!(workload = %slot.name, "{how}");
         self.events.tell("workload.recovered", Some(&slot.name), None, how.clone());
         let mut report = SwapReport::blank(
@@ -143,10 +226,17 @@ impl Inner {
             record.host_starts += 1;
         }
         let Some(predecessor) = entry.predecessor.clone() else { return self.newest(entry, None).await };
+        // On disk before anything of it runs: a birth that kills the host counts, too.
+        let counted = entry.clone();
+        self.ledger.run(move |ledger| ledger.put_entry(&counted)).await.map_err(|error| describe(&error))?;
         // Without its code the predecessor can't come back; the probation ends by time alone.
         let old = self.body_of(&predecessor).await.ok().map(|body| Old { instance: None, body, predecessor: None });
+        let marks = workload_folder(&self.config.data, &entry.name);
+        let in_call = tokio::task::spawn_blocking(move || in_call::was_running(&marks)).await.unwrap_or(false);
         let why = if probation.host_starts + 1 >= STARTS_ON_PROBATION_LIMIT {
             format!("the host started {} times while it was on probation", probation.host_starts + 1)
+        } else if in_call {
+            "the host died while it was on probation and a call into it was running".to_owned()
         } else {
             match self.newest(entry.clone(), old).await {
                 Ok(recovered) => return Ok(recovered),
@@ -159,16 +249,12 @@ impl Inner {
     /// The release in place, from its newest whole checkpoint.
     async fn newest(&self, entry: Entry, old: Option<Old>) -> Result<Recovered, String> {
         let body = self.body_of(&entry.revision).await?;
-        let (found, damaged) = self.read(&entry, |files, generation| files.newest(generation)).await?;
-        for error in &damaged {
-            tracing::warn!(workload = %entry.name, "{}; the one before it is used", describe(error));
-            self.events.tell("checkpoint.damaged", Some(&entry.name), None, describe(error));
-        }
+        let (found, damaged) = self.newest_whole(&entry).await?;
         let checkpoint = found.ok_or_else(|| {
-            let damaged: Vec<_> = damaged.iter().map(|error| describe(error)).collect();
             format!("no whole checkpoint of generation {} is on disk {}", entry.generation, damaged.join("; "))
         })?;
-        let instance = self.nursery.born(&body, &checkpoint, Purpose::Start).await?;
+        let checkpoint = Arc::new(checkpoint);
+        let instance = self.nursery.born(&body, checkpoint.clone(), Purpose::Start).await?;
         let version = &entry.revision.release.version;
         let start = if checkpoint.written_by == *version {
             Start::Restarted(Loss { batches: 0, events: 0 })
@@ -176,10 +262,39 @@ impl Inner {
             Start::Swapped(checkpoint.written_by.to_string())
         };
         let how = format!("{version} runs again, {}", from_checkpoint(&checkpoint, entry.clean, self.clock.unix()));
-        Ok(Recovered { entry, body, instance, checkpoint, start, how, old })
+        Ok(Recovered { entry, body, instance, checkpoint, damaged, start, how, old, rolled_back: None })
     }
 
-    /// The predecessor, from the state as it was handed over at the switch.
+    /// The newest whole checkpoint; the damaged ones that were passed over are told, and given in words.
+    async fn newest_whole(&self, entry: &Entry) -> Result<(Option<Checkpoint>, Vec<String>), String> {
+        let (found, damaged) = self.read(entry, |files, generation| files.newest(generation)).await?;
+        let damaged: Vec<_> = damaged.iter().map(|error| describe(error)).collect();
+        for what in &damaged {
+            tracing::warn!(workload = %entry.name, "{what}");
+            self.events.tell("checkpoint.damaged", Some(&entry.name), None, what.clone());
+        }
+        Ok((found, damaged))
+    }
+
+    /// The newest state of the release on probation, in a format that its predecessor takes.
+    async fn carried_down(&self, entry: &Entry, predecessor: &Revision) -> Result<Checkpoint, String> {
+        let (found, _) = self.read(entry, |files, generation| files.newest(generation)).await?;
+        let mut checkpoint = found.ok_or("no whole checkpoint of it is on disk")?;
+        if predecessor.release.description.accepts(checkpoint.format) {
+            return Ok(checkpoint);
+        }
+        let format = common_format(&entry.revision, predecessor).ok_or("it does not write the old format")?;
+        let body = self.body_of(&entry.revision).await?;
+        let mut instance = self.nursery.grown(&body, &checkpoint, Purpose::Start).await?;
+        let state = instance.snapshot(format.schema).await.map_err(|error| format!("snapshot failed: {error}"))?;
+        let release = &entry.revision.release;
+        (checkpoint.written_by, checkpoint.digest) = (release.version.clone(), release.digest);
+        (checkpoint.format, checkpoint.state) = (state.format(), state.into_data().into());
+        Ok(checkpoint)
+    }
+
+    /// The predecessor: from what the new release last wrote, if it can be carried down, or else from the state as it was handed
+    /// over at the switch.
     async fn predecessor(
         &self,
         entry: Entry,
@@ -188,11 +303,20 @@ impl Inner {
         why: &str,
     ) -> Result<Recovered, String> {
         let body = self.body_of(&predecessor).await?;
-        let pinned = probation.pinned.clone();
-        let read = self.read(&entry, move |files, _| files.read(&pinned)).await?;
-        let mut checkpoint = read.map_err(|error| describe(&error))?;
-        let instance = self.nursery.born(&body, &checkpoint, Purpose::Start).await?;
-        let version = entry.revision.release.version.clone();
+        let (mut checkpoint, way) = match self.carried_down(&entry, &predecessor).await {
+            Ok(checkpoint) => (checkpoint, RollbackWay::Downgrade),
+            Err(why) => {
+                tracing::warn!(workload = %entry.name, "{why}; the state at the switch has to do");
+                let pinned = probation.pinned.clone().ok_or("the switch left no state behind")?;
+                let read = self.read(&entry, move |files, _| files.read(&pinned)).await?;
+                (read.map_err(|error| describe(&error))?, RollbackWay::Checkpoint)
+            }
+        };
+        checkpoint.generation = entry.generation.next();
+        let checkpoint = Arc::new(checkpoint);
+        let instance = self.nursery.born(&body, checkpoint.clone(), Purpose::Start).await?;
+        let release = entry.revision.release.clone();
+        let version = &release.version;
         let how = format!(
             "{version} was rolled back ({why}): {} runs again, {}",
             predecessor.release.version,
@@ -203,39 +327,38 @@ impl Inner {
             revision: predecessor,
             predecessor: None,
             probation: None,
+            last_swap: Some(LastSwap { id: probation.swap, undone: Some(way) }),
             ..entry
         };
-        checkpoint.generation = entry.generation;
+        // What it is to take the place of stays until the ledger names this one.
         let birth = checkpoint.clone();
-        let written = self.read(&entry, move |files, _| files.write(&birth, None)).await?;
+        let written = self.read(&entry, move |files, _| files.write(&birth)).await?;
         written.map_err(|error| describe(&error))?;
-        self.report_rollback(probation, &entry, &version, why).await?;
         Ok(Recovered {
             entry,
             body,
             instance,
             checkpoint,
+            damaged: Vec::new(),
             start: Start::RolledBack(version.to_string()),
             how,
             old: None,
+            rolled_back: Some(RolledBack { probation: probation.clone(), release, why: why.to_owned(), way }),
         })
     }
 
-    async fn report_rollback(
-        &self,
-        probation: &ProbationRecord,
-        entry: &Entry,
-        version: &semver::Version,
-        why: &str,
-    ) -> Result<(), String> {
-        let release = &entry.revision.release;
-        let mut report = SwapReport::blank(entry.name.clone(), version.clone(), release.digest, probation.switched);
+    /// The end of a swap whose release does not run again; `entry` is how the workload now stands.
+    pub(super) async fn report_rollback(&self, rolled_back: &RolledBack, entry: &Entry) -> Result<(), String> {
+        let RolledBack { probation, release, why, way } = rolled_back;
+        let running = &entry.revision.release.version;
+        let mut report =
+            SwapReport::blank(entry.name.clone(), release.version.clone(), release.digest, probation.switched);
         (report.id, report.kind) = (probation.swap, SwapKind::Deploy);
-        (report.from, report.running) = (Some(release.version.clone()), Some(release.version.clone()));
+        (report.from, report.running) = (Some(running.clone()), Some(running.clone()));
         (report.generation, report.ended) = (entry.generation, self.clock.unix());
-        let outcome = Outcome::RolledBack { why: why.to_owned(), way: RollbackWay::Checkpoint };
+        let outcome = Outcome::RolledBack { why: why.clone(), way: *way };
         report.verdict = Verdict::Swap { outcome };
-        self.events.tell("swap.rolled-back", Some(&entry.name), Some(probation.swap), why.to_owned());
+        self.events.tell("swap.rolled-back", Some(&entry.name), Some(probation.swap), why.clone());
         self.ledger.run(move |ledger| ledger.append(&report)).await.map_err(|error| describe(&error))
     }
 
@@ -248,7 +371,7 @@ impl Inner {
         (report.id, report.kind) = (record.swap, SwapKind::Deploy);
         report.from = Some(record.plan.from.clone());
         report.notes.push("the host started again while it was on probation".to_owned());
-        let pinned = record.pinned.clone();
+        let pinned = record.pinned.clone()?;
         let handed = self.read(entry, move |files, _| files.read(&pinned)).await.ok().and_then(Result::ok);
         let now = self.clock.moment();
         let until = now.after(record.until.since(self.clock.unix()));
@@ -258,20 +381,29 @@ impl Inner {
             span: None,
             progress: None,
             done: Vec::new(),
+            asker: None,
             candidate: None,
             ticket: None,
             old,
             handed: handed.map(Arc::new),
+            migrated: UnixNanos(0),
             quiesced: None,
             untold: Vec::new(),
             baseline: None,
         })
     }
 
+    /// What a workload that does not run would begin from.
+    pub(super) async fn kept(&self, entry: &Entry) -> Option<CheckpointStatus> {
+        let (found, _) = self.newest_whole(entry).await.ok()?;
+        found.map(|checkpoint| checkpoint.status())
+    }
+
     /// A revision's code.
     pub(super) async fn body_of(&self, revision: &Revision) -> Result<Body, String> {
         let digest = revision.release.digest;
-        let component = self.compiler.load(&self.store, digest).await.map_err(|error| describe(&error))?;
+        let component =
+            self.compiler_for(revision.topology)?.load(&self.store, digest).await.map_err(|error| describe(&error))?;
         let (name, version) = (revision.release.workload.clone(), revision.release.version.clone());
         let stored = self.ledger.run(move |ledger| ledger.release(&name, &version)).await;
         let size_bytes = stored.ok().flatten().map_or(0, |stored| stored.size_bytes);
@@ -292,12 +424,36 @@ impl Inner {
     }
 }
 
-/// Binds all listeners of a revision.
-fn bind_all(revision: &Revision) -> Result<Vec<Bound>, String> {
-    let bind = |listener: &host_core::release::ListenAddress| {
+/// What became of a swap that has no report: the entry knows it if the switch was made.
+fn fate(id: SwapId, entry: &Entry) -> Outcome {
+    let running = &entry.revision.release.version;
+    match entry.last_swap.filter(|last| last.id == id).map(|last| last.undone) {
+        Some(None) => Outcome::Permanent,
+        Some(Some(way)) => Outcome::RolledBack { why: format!("{running} was reinstated; {NOT_REPORTED}"), way },
+        None => Outcome::Aborted {
+            why: format!("the host died before the switch was durable; {running} runs on from its last checkpoint"),
+        },
+    }
+}
+
+/// Binds all listeners of what is in place. On probation those of its predecessor, too, as before the host started anew: a
+/// rollback must find its clients' doors open.
+pub(super) fn bind_all(entry: &Entry) -> Result<Vec<Bound>, String> {
+    let bind = |listener: &ListenAddress| {
         Bound::bind(*listener).map_err(|error| format!("can't listen on {listener}: {error}"))
     };
-    revision.listeners.iter().map(bind).collect()
+    let wanted = &entry.revision.listeners;
+    let mut bound = wanted.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    let before = entry.predecessor.as_ref().filter(|_| entry.probation.is_some());
+    let only_before = before.into_iter().flat_map(|before| &before.listeners).filter(|old| !wanted.contains(old));
+    for listener in only_before {
+        match bind(listener) {
+            Ok(listener) => bound.push(listener),
+            // What serves does not need it.
+            Err(why) => tracing::warn!(workload = %entry.name, "{why}: after a rollback it would be missing"),
+        }
+    }
+    Ok(bound)
 }
 
 fn from_checkpoint(checkpoint: &Checkpoint, clean: bool, now: UnixNanos) -> String {
@@ -305,7 +461,7 @@ fn from_checkpoint(checkpoint: &Checkpoint, clean: bool, now: UnixNanos) -> Stri
     let lost = if clean {
         "nothing is lost: it was stopped cleanly"
     } else {
-        "what happened since then is lost: the host died"
+        "what happened since then is lost: the host died, or it failed while it was being stopped"
     };
     format!(
         "from the checkpoint of {} after batch {}, made {:.1} s ago; {lost}",
@@ -313,4 +469,50 @@ fn from_checkpoint(checkpoint: &Checkpoint, clean: bool, now: UnixNanos) -> Stri
         checkpoint.batches,
         age.as_secs_f64()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use host_core::{
+        id::{Digest, Generation},
+        release::{Description, Release, StateFormat, Topology},
+    };
+
+    use super::*;
+
+    fn entry(last_swap: Option<LastSwap>) -> Entry {
+        let release = Release {
+            workload: "counter".parse().unwrap(),
+            version: "1.1.0".parse().unwrap(),
+            digest: Digest::new([1; 32]),
+            description: Description {
+                writes: StateFormat { schema: 1, fingerprint: 1 },
+                upgrades_from: Vec::new(),
+                downgrades_to: Vec::new(),
+                protocols: Vec::new(),
+            },
+            capabilities: Default::default(),
+        };
+        Entry {
+            name: release.workload.clone(),
+            desired: Desired::Running,
+            generation: Generation(2),
+            revision: Revision { release, config: String::new(), listeners: Vec::new(), topology: Topology::Single },
+            predecessor: None,
+            probation: None,
+            last_swap,
+            clean: false,
+        }
+    }
+
+    #[test]
+    fn a_swap_without_a_report_took_hold_if_the_entry_says_so() {
+        let (id, way) = (SwapId(7), RollbackWay::Downgrade);
+        assert_eq!(fate(id, &entry(Some(LastSwap { id, undone: None }))), Outcome::Permanent);
+        let undone = fate(id, &entry(Some(LastSwap { id, undone: Some(way) })));
+        assert!(matches!(undone, Outcome::RolledBack { way: RollbackWay::Downgrade, .. }), "{undone:?}");
+        for other in [None, Some(LastSwap { id: SwapId(6), undone: None })] {
+            assert!(matches!(fate(id, &entry(other)), Outcome::Aborted { .. }), "{other:?}");
+        }
+    }
 }

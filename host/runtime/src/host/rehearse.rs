@@ -6,6 +6,7 @@ use host_core::{
     history::{StateCarried, SwapKind, SwapReport, Verdict},
     plan::Plan,
     policy::StateSource,
+    release::Topology,
     request::DeployRequest,
     swap::{PhaseName, PhaseTime},
 };
@@ -77,19 +78,24 @@ impl Inner {
             preflight::check(&self.config.data, policy.preflight, health.as_ref())?;
         }
         let (Plan::Swap(plan), Some(workload)) = (&release.plan, workload) else {
-            if release.plan == Plan::Start {
+            // One with an instance for each connection is tried when the first connects, at the latest.
+            if release.plan == Plan::Start && release.body.revision.topology == Topology::Single {
                 steps.begin("init");
                 self.nursery.initialised(&release.body, Purpose::Start).await?;
             }
             return Ok(());
         };
+        if let Some(sessions) = workload.sessions() {
+            return self.rehearse_sessions(sessions, release, plan, report, steps).await;
+        }
         steps.begin("init");
-        let mut candidate = self.nursery.initialised(&release.body, Purpose::Replacement).await?;
+        let mut candidate = self.nursery.initialised(&release.body, Purpose::Replacement).await?.instance;
         let copy = match policy.state_from {
             StateSource::Live => {
                 steps.begin("snapshot");
                 let schema = plan.state.snapshot_schema();
-                let copied = ask(&workload.control, |copy| Control::Copy { schema, copy }).await;
+                let limit = policy.pause_limit;
+                let copied = ask(&workload.control, |copy| Control::Copy { schema, limit, copy }).await;
                 copied.map_err(|error| error.to_string())??
             }
             StateSource::LastCheckpoint => {
@@ -143,7 +149,7 @@ impl Inner {
             state.bytes_after = Some(first.data().len() as u64);
             state.peak_memory_bytes = Some(candidate.peak_memory_bytes() as u64);
         }
-        let mut second = self.nursery.initialised(&release.body, Purpose::Replacement).await?;
+        let mut second = self.nursery.initialised(&release.body, Purpose::Replacement).await?.instance;
         let version = release.body.revision.release.version.to_string();
         second
             .code_change(&first, &version)
@@ -154,11 +160,13 @@ impl Inner {
             .await
             .map_err(|error| format!("the candidate's snapshot failed: {error}"))?;
         if again != first {
-            report.notes.push(
-                "written, read back and written again, the candidate's state differs: a map without an order, perhaps; \
-                 after a restart it may behave differently"
-                    .to_owned(),
-            );
+            let differs = first.data().iter().zip(again.data()).position(|(one, other)| one != other);
+            let at = differs.unwrap_or(first.data().len().min(again.data().len()));
+            report.notes.push(format!(
+                "written, read back and written again, its state differs from byte {at} of {} on: it hangs on the order of a \
+                 hash map or on addresses, perhaps; after a restart it may behave differently",
+                first.data().len()
+            ));
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use host_core::capacity::{Means, SessionCapacity};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Resource, getrlimit};
 use tokio_util::task::TaskTracker;
@@ -17,12 +18,13 @@ use crate::{
     artifact::{ArtifactStore, Compiler},
     clock::Clock,
     config::HostConfig,
-    engine::{Engine, EngineOptions},
+    engine::Engine,
     error::StartError,
     events::EventBus,
     ids::Ids,
     ledger::Ledger,
     net::listener::Capacity,
+    sessions::Room,
     telemetry::Metrics,
     workload::Nursery,
 };
@@ -39,11 +41,20 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartError> {
     let (ledger, boot) = Ledger::open(&data.join("ledger.sqlite"), clock.unix())?;
     let store_failed = |error| StartError::Store(super::describe(&error));
     let store = ArtifactStore::open(&data.join("artifacts")).map_err(store_failed)?;
-    let engine = Engine::new(EngineOptions::default()).map_err(|error| StartError::Engine(super::describe(&error)))?;
-    let compiler = Compiler::new(engine.clone(), &data.join("compiled")).map_err(store_failed)?;
+    let engine = Engine::new(config.engine).map_err(|error| StartError::Engine(super::describe(&error)))?;
+    let compiler =
+        Compiler::new(engine.clone(), &data.join("compiled")).map_err(store_failed)?.with_limits(config.limits);
     let metrics = Metrics::new();
     let capacity = capacity();
     metrics.set_connection_capacity(capacity);
+    let session_capacity =
+        SessionCapacity::of(Means { maps: map_count_limit(), connections: capacity, wanted: config.sessions });
+    tracing::info!(
+        sessions = session_capacity.sessions,
+        bound_by = session_capacity.bound_by.as_str(),
+        connections = capacity,
+        "room for connections, and for those with an instance each"
+    );
     let inner = Inner {
         nursery: Nursery { engine, limits: config.limits, clock: clock.clone() },
         started: clock.moment(),
@@ -57,14 +68,17 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartError> {
         compiler,
         metrics,
         capacity: Arc::new(Capacity::new(capacity)),
+        room: Arc::new(Room::new(session_capacity)),
+        session_engine: Default::default(),
         tasks: TaskTracker::new(),
         slots: Default::default(),
         prepared: Default::default(),
-        next_prepared: 1.into(),
         stopping: false.into(),
         _lock: lock,
     };
-    inner.events.tell("host.started", None, None, format!("boot {boot}, room for {capacity} connections"));
+    let room =
+        format!("boot {boot}, room for {capacity} connections, {} with an instance each", session_capacity.sessions);
+    inner.events.tell("host.started", None, None, room);
     let host = Host(Arc::new(inner));
     host.0.recover().await?;
     Ok(host)
@@ -96,4 +110,9 @@ fn lock(data: &Path) -> Result<fs::File, StartError> {
 fn capacity() -> u64 {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     limit.saturating_sub(DESCRIPTORS_KEPT)
+}
+
+/// How many memory mappings this process may have; none where the system has no such limit.
+fn map_count_limit() -> Option<u64> {
+    fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
 }

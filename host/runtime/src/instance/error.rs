@@ -5,7 +5,10 @@ use std::{fmt, time::Duration};
 use host_core::swap::CallFault;
 use wasmtime::{Trap, WasmBacktrace};
 
-use super::limits::{Call, ERROR_LIMIT_BYTES, Limits, cut};
+use super::{
+    limits::{Call, ERROR_LIMIT_BYTES, Limits, Refused},
+    words::cut,
+};
 use crate::{capability::Context, engine::NoSlot};
 
 /// Frames of a guest's stack that are named in an error: where it happened, and who called that.
@@ -58,6 +61,19 @@ pub enum CallError {
         /// What the guest said on standard error.
         said: Option<String>,
     },
+    /// The guest asked for memory, and all guests of the host together have what there is.
+    #[error(
+        "{call} ran out of memory: all guests together have the {limit_bytes} bytes that there are for them{}",
+        Said(said.as_ref())
+    )]
+    NoMemoryLeft {
+        /// The call.
+        call: Call,
+        /// What all guests may have.
+        limit_bytes: u64,
+        /// What the guest said on standard error.
+        said: Option<String>,
+    },
     /// The guest's answer is out of bounds.
     #[error("{call} answered with {excess}")]
     TooMuch {
@@ -66,6 +82,13 @@ pub enum CallError {
         /// In what.
         excess: Excess,
     },
+}
+
+impl CallError {
+    /// The machine or another guest may be the cause: the same call may go well at another time.
+    pub(crate) const fn may_be_others_doing(&self) -> bool {
+        matches!(self, Self::TimedOut { .. } | Self::NoMemoryLeft { .. } | Self::Lost)
+    }
 }
 
 /// In what an answer is out of bounds.
@@ -148,8 +171,10 @@ pub(super) fn diagnose(call: Call, limits: &Limits, error: &wasmtime::Error, con
     }
     let said = context.log.last_words().map(|said| cut(said, ERROR_LIMIT_BYTES));
     // A guest that was refused memory and then trapped did so because of it: its allocator aborts.
-    if trap.is_some() && context.memory.refused() {
-        return CallError::OutOfMemory { call, limit_bytes: allowed.memory_bytes, said };
+    match context.memory.refused().filter(|_| trap.is_some() || call == Call::Instantiate) {
+        Some(Refused::Own) => return CallError::OutOfMemory { call, limit_bytes: allowed.memory_bytes, said },
+        Some(Refused::Shared { limit_bytes }) => return CallError::NoMemoryLeft { call, limit_bytes, said },
+        None => {}
     }
     let why = error.root_cause().to_string();
     // The engine has no type for this one that is public.

@@ -1,13 +1,17 @@
 //! What a call may cost: fuel, time, memory, and how much may come back.
 //!
-//! Fuel is the limit that counts: it is the same in every replay, so what is called endless is endless again. Time is the
-//! backstop for what fuel does not see (bulk memory copies, a machine that swaps) and proves nothing about an event. The
+//! Fuel is the limit that counts: it is the same in every replay, so what is called endless is endless again. Bulk memory
+//! operations burn it by the byte and are cut into pieces between which a guest yields; host functions whose work grows with
+//! what is asked for burn it too. Time is the backstop for what fuel does not see (a machine that swaps) and proves nothing
+//! about an event. The
 //! calls that carry the whole state have limits of their own, at least twice the memory of `handle`: a state that fits
 //! while it is used must also fit while its old and its new form stand beside each other.
 
 use std::{fmt, time::Duration};
 
 use wasmtime::ResourceLimiter;
+
+use crate::engine::Share;
 
 /// One mebibyte.
 const MIB: usize = 1 << 20;
@@ -95,8 +99,10 @@ pub struct EffectLimits {
 pub struct Limits {
     /// For `handle`.
     pub handle: CallLimits,
-    /// For `describe`, `init`, `health` and the component's start.
+    /// For `init` and the component's start.
     pub brief: CallLimits,
+    /// For `describe` and `health`.
+    pub query: CallLimits,
     /// For `snapshot` and `code-change`.
     pub state: CallLimits,
     /// Largest state that `snapshot` may hand out.
@@ -120,6 +126,12 @@ impl Default for Limits {
                 // `init` may fill a state; nothing here waits for clients.
                 fuel: 10 * FUEL_PER_SECOND,
                 time: Duration::from_secs(30),
+                memory_bytes: 256 * MIB,
+            },
+            query: CallLimits {
+                // A word on what it is or how it is, the latter while clients wait.
+                fuel: FUEL_PER_SECOND,
+                time: Duration::from_secs(10),
                 memory_bytes: 256 * MIB,
             },
             state: CallLimits {
@@ -148,7 +160,8 @@ impl Limits {
     #[must_use]
     pub const fn of(&self, call: Call) -> CallLimits {
         match call {
-            Call::Instantiate | Call::Describe | Call::Init | Call::Health => self.brief,
+            Call::Instantiate | Call::Init => self.brief,
+            Call::Describe | Call::Health => self.query,
             Call::Snapshot | Call::CodeChange => self.state,
             Call::Handle => self.handle,
         }
@@ -166,7 +179,7 @@ impl Limits {
     }
 }
 
-/// Counts an instance's linear memory and refuses what is too much.
+/// Counts an instance's linear memory and refuses what is too much, for it or for all guests together.
 #[derive(Debug)]
 pub(crate) struct MemoryGauge {
     limit_bytes: usize,
@@ -174,22 +187,35 @@ pub(crate) struct MemoryGauge {
     peak_bytes: usize,
     growing_bytes: usize,
     table_elements: usize,
-    refused: bool,
+    refused: Option<Refused>,
+    share: Share,
+}
+
+/// Why memory was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The instance has what one may have.
+    Own,
+    /// All guests together have what there is.
+    Shared {
+        /// How much that is.
+        limit_bytes: u64,
+    },
 }
 
 impl MemoryGauge {
-    pub(crate) const fn new(limit_bytes: usize) -> Self {
-        Self { limit_bytes, now_bytes: 0, peak_bytes: 0, growing_bytes: 0, table_elements: 0, refused: false }
+    pub(crate) const fn new(limit_bytes: usize, share: Share) -> Self {
+        Self { limit_bytes, now_bytes: 0, peak_bytes: 0, growing_bytes: 0, table_elements: 0, refused: None, share }
     }
 
     /// Begins a call with this limit.
     pub(crate) const fn begin_call(&mut self, limit_bytes: usize) {
         self.limit_bytes = limit_bytes;
-        self.refused = false;
+        self.refused = None;
     }
 
-    /// Whether memory was refused since the call began.
-    pub(crate) const fn refused(&self) -> bool {
+    /// Whether memory was refused since the call began, and why.
+    pub(crate) const fn refused(&self) -> Option<Refused> {
         self.refused
     }
 
@@ -206,9 +232,14 @@ impl ResourceLimiter for MemoryGauge {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let growing = desired.saturating_sub(current);
         let wanted = self.now_bytes.saturating_add(growing);
+        // Not a trap: a guest that asks carefully (`try_reserve`) may go on with less.
+        self.growing_bytes = 0;
         if wanted > self.limit_bytes {
-            // Not a trap: a guest that asks carefully (`try_reserve`) may go on with less.
-            self.refused = true;
+            self.refused = Some(Refused::Own);
+            return Ok(false);
+        }
+        if !self.share.take(growing as u64) {
+            self.refused = Some(Refused::Shared { limit_bytes: self.share.limit_bytes() });
             return Ok(false);
         }
         self.growing_bytes = growing;
@@ -219,9 +250,11 @@ impl ResourceLimiter for MemoryGauge {
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
         // Called for what was refused above, too: then nothing was added.
-        if !self.refused {
-            self.now_bytes = self.now_bytes.saturating_sub(std::mem::take(&mut self.growing_bytes));
-            self.refused = true;
+        let added = std::mem::take(&mut self.growing_bytes);
+        if added > 0 {
+            self.now_bytes = self.now_bytes.saturating_sub(added);
+            self.share.give_back(added as u64);
+            self.refused = Some(Refused::Own);
             tracing::debug!(%error, "the system refused memory to a guest");
         }
         Ok(())
@@ -237,18 +270,10 @@ impl ResourceLimiter for MemoryGauge {
     }
 }
 
-/// Cuts a guest's text to `limit` bytes, at a character's border.
-pub(crate) fn cut(mut text: String, limit: usize) -> String {
-    if text.len() > limit {
-        text.truncate(text.floor_char_boundary(limit));
-        text.push('…');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{GuestMemory, Purpose};
 
     #[test]
     fn the_calls_that_carry_the_state_have_twice_the_memory_of_handle() {
@@ -259,19 +284,18 @@ mod tests {
 
     #[test]
     fn memory_is_counted_over_all_of_an_instances_memories_and_refused_beyond_the_limit() {
-        let mut gauge = MemoryGauge::new(100);
+        let mut gauge = MemoryGauge::new(100, GuestMemory::new(150).share(Purpose::Replacement));
         assert!(gauge.memory_growing(0, 60, None).expect("no trap"));
         assert!(!gauge.memory_growing(0, 60, None).expect("no trap"));
-        assert!(gauge.refused());
+        assert_eq!(gauge.refused(), Some(Refused::Own));
         gauge.begin_call(200);
         assert!(gauge.memory_growing(0, 60, None).expect("no trap"));
         gauge.memory_grow_failed(wasmtime::Error::msg("the system has none")).expect("no trap");
-        assert_eq!((gauge.now_bytes(), gauge.peak_bytes(), gauge.refused()), (60, 120, true));
-    }
-
-    #[test]
-    fn a_text_is_cut_between_characters() {
-        assert_eq!(cut("aä".repeat(3), 5), "aäa…");
-        assert_eq!(cut("short".to_owned(), 5), "short");
+        assert_eq!((gauge.now_bytes(), gauge.peak_bytes(), gauge.refused()), (60, 120, Some(Refused::Own)));
+        gauge.begin_call(200);
+        assert!(!gauge.memory_growing(0, 91, None).expect("no trap"), "others have the rest");
+        assert_eq!(gauge.refused(), Some(Refused::Shared { limit_bytes: 150 }));
+        gauge.memory_grow_failed(wasmtime::Error::msg("refused")).expect("no trap");
+        assert!(gauge.memory_growing(0, 90, None).expect("no trap"));
     }
 }

@@ -3,16 +3,24 @@
 //! What it promises:
 //! - its events reach the mailbox in order: one `opened`, the bytes, one `closed`;
 //! - it reads only when the mailbox has room, so a slow workload slows its clients and nothing is dropped;
-//! - what the actor sends leaves in order. A client that does not take it is closed at a stated limit.
+//! - what the actor sends leaves in order. A client that does not take it is closed at a stated limit, and so is the one
+//!   for which something would have to wait when too much waits for all clients of the workload together.
 //!
 //! The actor writes straight to the socket when nothing waits before it: a hop to another task would cost more than the
 //! write. Only what the socket does not take at once is queued for the connection's own task.
 
 use std::{
     collections::VecDeque,
+    future::{pending, poll_fn},
     io::{self, IoSlice},
+    mem::MaybeUninit,
     net::Shutdown,
-    sync::{Arc, Mutex, PoisonError},
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -20,6 +28,7 @@ use bytes::{Buf as _, Bytes};
 use host_core::id::ConnectionId;
 use socket2::SockRef;
 use tokio::{
+    io::Interest,
     net::TcpStream,
     sync::Notify,
     time::{Instant, sleep_until, timeout},
@@ -27,7 +36,7 @@ use tokio::{
 
 use crate::{
     bindings::types::CloseReason,
-    mailbox::{Item, Mailbox},
+    mailbox::{Inbox, Item},
     telemetry::WorkloadMetrics,
 };
 
@@ -49,16 +58,30 @@ pub(crate) struct Connection {
     pub(crate) peer: Arc<str>,
     stream: TcpStream,
     outbox: Mutex<Outbox>,
-    outbox_limit_bytes: usize,
+    limits: Arc<OutboxLimits>,
     /// The task has something to do besides reading.
     work: Notify,
+    /// It failed at its client's end. Set before its `closed` is told.
+    broken_by_peer: AtomicBool,
     metrics: Arc<WorkloadMetrics>,
+}
+
+/// What may wait for the clients of one workload, and what does.
+#[derive(Debug)]
+pub(crate) struct OutboxLimits {
+    each_bytes: usize,
+    all_bytes: usize,
+    waiting_bytes: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Outbox {
     queue: VecDeque<Bytes>,
     bytes: usize,
+    /// Of these, how many the workload's sum knows of.
+    counted_bytes: usize,
+    /// What the socket took of the first piece already.
+    gone_bytes: usize,
     end: Option<End>,
     /// No more is to be read; it ends when what was read is answered.
     draining: bool,
@@ -73,6 +96,27 @@ pub(crate) enum End {
     Abort(CloseReason),
 }
 
+impl OutboxLimits {
+    pub(crate) const fn new(each_bytes: usize, all_bytes: usize) -> Self {
+        Self { each_bytes, all_bytes, waiting_bytes: AtomicUsize::new(0) }
+    }
+
+    /// Brings the workload's sum up to date with one outbox. Why its connection must end, if it must.
+    fn settle(&self, outbox: &mut Outbox) -> Option<CloseReason> {
+        let before = std::mem::replace(&mut outbox.counted_bytes, outbox.bytes);
+        if outbox.bytes <= before {
+            self.waiting_bytes.fetch_sub(before - outbox.bytes, Ordering::Relaxed);
+            return None;
+        }
+        let more = outbox.bytes - before;
+        let all = self.waiting_bytes.fetch_add(more, Ordering::Relaxed) + more;
+        if outbox.bytes > self.each_bytes {
+            return Some(CloseReason::TooSlow);
+        }
+        (all > self.all_bytes).then_some(CloseReason::Limit)
+    }
+}
+
 impl Connection {
     /// Takes over an accepted socket. Nothing happens until [`serve`](Self::serve) runs.
     pub(crate) fn new(
@@ -80,11 +124,12 @@ impl Connection {
         listener: Arc<str>,
         peer: Arc<str>,
         stream: TcpStream,
-        outbox_limit_bytes: usize,
+        limits: Arc<OutboxLimits>,
         metrics: Arc<WorkloadMetrics>,
     ) -> Self {
         let outbox = Mutex::default();
-        Self { id, listener, peer, stream, outbox, outbox_limit_bytes, work: Notify::new(), metrics }
+        let (work, broken_by_peer) = (Notify::new(), AtomicBool::new(false));
+        Self { id, listener, peer, stream, outbox, limits, work, broken_by_peer, metrics }
     }
 
     /// Sends these pieces, in order. What the socket does not take waits; past the limit the client is too slow.
@@ -102,10 +147,11 @@ impl Connection {
         if !waiting && self.write(&mut outbox).is_ok() && outbox.queue.is_empty() {
             return;
         }
-        if outbox.bytes > self.outbox_limit_bytes {
+        if let Some(reason) = self.limits.settle(&mut outbox) {
+            outbox.end = Some(End::Abort(reason));
             outbox.queue.clear();
             outbox.bytes = 0;
-            outbox.end = Some(End::Abort(CloseReason::TooSlow));
+            self.limits.settle(&mut outbox);
         }
         drop(outbox);
         self.work.notify_one();
@@ -128,22 +174,24 @@ impl Connection {
     }
 
     /// The connection's task: from `opened` to `closed`.
-    pub(crate) async fn serve(self: Arc<Self>, mailbox: Arc<Mailbox>) {
+    pub(crate) async fn serve(self: Arc<Self>, inbox: Arc<impl Inbox>) {
         self.metrics.connection_opened();
-        mailbox.put(Item::Opened(self.clone()));
+        inbox.put(Item::Opened(self.clone()));
         let mut told = false;
-        let reason = self.pump(&mailbox, &mut told).await;
+        let reason = self.pump(&inbox, &mut told).await;
         if !told {
-            mailbox.put(Item::Closed(self.id, reason));
+            inbox.put(Item::Closed(self.id, reason));
         }
         self.metrics.connection_closed(reason.into());
-        if !matches!(reason, CloseReason::TooSlow | CloseReason::Error) {
-            self.linger(&mailbox).await;
+        if !matches!(reason, CloseReason::TooSlow | CloseReason::Limit | CloseReason::Error) {
+            self.linger(&inbox).await;
         }
     }
 
     /// Moves bytes both ways until the end, and says why it ended. `told` is set when the workload knows already.
-    async fn pump(&self, mailbox: &Mailbox, told: &mut bool) -> CloseReason {
+    async fn pump(&self, inbox: &Arc<impl Inbox>, told: &mut bool) -> CloseReason {
+        // Waited for across turns: to begin anew each time would cost more than a read.
+        let mut work = pin!(self.work.notified());
         let mut reading = true;
         let mut why = None;
         let mut flush_until = None;
@@ -152,7 +200,7 @@ impl Connection {
             if draining && !*told {
                 // Behind all that was read: when the workload has handled this, it has answered that.
                 (reading, *told, why) = (false, true, Some(CloseReason::Drained));
-                mailbox.put(Item::Closed(self.id, CloseReason::Drained));
+                inbox.put(Item::Closed(self.id, CloseReason::Drained));
             }
             match end {
                 Some(End::Abort(reason)) => {
@@ -167,37 +215,47 @@ impl Connection {
                 }
                 None => {}
             }
-            // Room before readiness: a full mailbox leaves the bytes with TCP.
-            let input = async {
-                mailbox.room().await;
-                self.stream.readable().await
-            };
             tokio::select! {
-                () = self.work.notified() => {}
-                () = sleep_until(flush_until.unwrap_or_else(Instant::now)), if flush_until.is_some() => {
-                    return why.unwrap_or(CloseReason::TooSlow);
-                }
+                biased;
+                () = &mut work => work.set(self.work.notified()),
+                () = until(flush_until) => return why.unwrap_or(CloseReason::TooSlow),
                 ready = self.stream.writable(), if pending => {
-                    if ready.and_then(|()| self.flush()).is_err() {
-                        return why.unwrap_or(CloseReason::Error);
+                    if let Err(error) = ready.and_then(|()| self.flush()) {
+                        return why.unwrap_or_else(|| self.broke(&error));
                     }
                 }
-                ready = input, if reading => match ready.and_then(|()| self.read_chunk(mailbox)) {
+                chunk = self.chunk(inbox), if reading => match chunk {
                     // Left unread, so the client's TCP knows that nobody took it.
-                    Ok(None) if mailbox.input_closed() => reading = false,
+                    Ok(None) => reading = false,
                     Ok(Some(data)) if data.is_empty() => {
                         // The client sends no more but may still read: the workload's answers to what it sent go out first.
                         (reading, *told, why) = (false, true, Some(CloseReason::Peer));
-                        mailbox.put(Item::Closed(self.id, CloseReason::Peer));
+                        inbox.put(Item::Closed(self.id, CloseReason::Peer));
                     }
                     Ok(Some(data)) => {
                         self.metrics.received(data.len() as u64);
-                        mailbox.put(Item::Received(self.id, data));
+                        inbox.put(Item::Received(self.id, data));
                     }
-                    Ok(None) => {}
-                    Err(_) => return CloseReason::Error,
+                    Err(error) => return self.broke(&error),
                 },
             }
+        }
+    }
+
+    /// The socket failed. Most do at the other end: a client that is killed with something unread sends a reset.
+    fn broke(&self, error: &io::Error) -> CloseReason {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut};
+        if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut) {
+            self.broken_by_peer.store(true, Ordering::Release);
+        }
+        CloseReason::Error
+    }
+
+    /// Whether it was the host that dropped it, if this is why it ended: neither its client, the way to it, nor the workload.
+    pub(crate) fn was_dropped(&self, reason: CloseReason) -> bool {
+        match reason {
+            CloseReason::Error => !self.broken_by_peer.load(Ordering::Acquire),
+            reason => reason == CloseReason::Limit,
         }
     }
 
@@ -206,25 +264,46 @@ impl Connection {
         (!outbox.queue.is_empty(), outbox.end, outbox.draining)
     }
 
-    /// A chunk; an empty one at the end of the stream; none if there was nothing after all.
-    fn read_chunk(&self, mailbox: &Mailbox) -> io::Result<Option<Vec<u8>>> {
-        if mailbox.input_closed() {
-            return Ok(None);
-        }
-        self.try_read()
+    /// The next chunk; an empty one at the end of the stream; none if no more shall be read. Cancel safe.
+    async fn chunk(&self, inbox: &Arc<impl Inbox>) -> io::Result<Option<Vec<u8>>> {
+        // Room is asked for when there is something to read, or all who wait to read would take the same room. Where there is
+        // none the bytes stay with TCP.
+        poll_fn(|context| self.stream.poll_read_ready(context)).await?;
+        inbox.room().await;
+        poll_fn(
+            |context| {
+                if inbox.input_closed() { Poll::Ready(Ok(None)) } else { self.poll_read(context).map_ok(Some) }
+            },
+        )
+        .await
     }
 
-    fn try_read(&self) -> io::Result<Option<Vec<u8>>> {
-        let mut buffer = [0; CHUNK_BYTES];
-        match self.stream.try_read(&mut buffer) {
-            Ok(length) => Ok(buffer.get(..length).map(<[u8]>::to_vec)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error),
+    /// What has come in, up to a chunk; nothing at the end of the stream.
+    fn poll_read(&self, context: &mut Context<'_>) -> Poll<io::Result<Vec<u8>>> {
+        // Not initialised, and copied into a vector that is no larger than it must be: it may wait for long.
+        let mut buffer = [MaybeUninit::uninit(); CHUNK_BYTES];
+        loop {
+            ready!(self.stream.poll_read_ready(context))?;
+            let mut chunk = None;
+            let read = self.stream.try_io(Interest::READABLE, || {
+                let (data, room) = rustix::io::read(&self.stream, &mut buffer)?;
+                chunk = Some(data.to_vec());
+                // A read that leaves room has emptied the socket. Said so, the next one waits instead of trying in vain.
+                if room.is_empty() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+            });
+            match (chunk, read) {
+                (Some(chunk), _) => return Poll::Ready(Ok(chunk)),
+                (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+                (None, _) => {}
+            }
         }
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.write(&mut self.outbox.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = self.write(&mut outbox);
+        self.limits.settle(&mut outbox);
+        written
     }
 
     /// Writes what the socket takes now.
@@ -244,7 +323,10 @@ impl Connection {
                     self.metrics.sent(written as u64);
                     advance(outbox, written);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    release_taken(outbox);
+                    return Ok(());
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -253,23 +335,31 @@ impl Connection {
 
     /// Waits for the client to take the last bytes: closing a socket with unread input resets it, and the reset would
     /// overtake what was sent.
-    async fn linger(&self, mailbox: &Mailbox) {
+    async fn linger(&self, inbox: &Arc<impl Inbox>) {
         if SockRef::from(&self.stream).shutdown(Shutdown::Write).is_err() {
             return;
         }
-        let drained = async {
-            loop {
-                let read = self.stream.readable().await.and_then(|()| self.try_read());
-                match read {
-                    Ok(Some(data)) if data.is_empty() => return,
-                    Ok(_) => {}
-                    Err(_) => return,
-                }
-            }
-        };
+        let drained =
+            async { while poll_fn(|context| self.poll_read(context)).await.is_ok_and(|data| !data.is_empty()) {} };
         // A client that neither reads nor closes is left to the kernel; at the end of the host nobody is waited for.
-        let patience = if mailbox.input_closed() { Duration::ZERO } else { LINGER };
+        let patience = if inbox.input_closed() { Duration::ZERO } else { LINGER };
         drop(timeout(patience, drained).await);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let outbox = self.outbox.get_mut().unwrap_or_else(PoisonError::into_inner);
+        outbox.bytes = 0;
+        self.limits.settle(outbox);
+    }
+}
+
+/// Waits for a moment, if there is one.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => pending().await,
     }
 }
 
@@ -278,9 +368,22 @@ fn advance(outbox: &mut Outbox, mut written: usize) {
     while let Some(piece) = outbox.queue.front_mut() {
         if written < piece.len() {
             piece.advance(written);
+            outbox.gone_bytes += written;
             return;
         }
         written -= piece.len();
+        outbox.gone_bytes = 0;
         outbox.queue.pop_front();
+    }
+}
+
+/// A piece keeps all of its memory while any of it waits. Once more of it is gone than waits, what waits is moved to memory
+/// of its own: a client that takes all but the last byte of each large answer would otherwise hold what nobody counts.
+fn release_taken(outbox: &mut Outbox) {
+    if let Some(piece) = outbox.queue.front_mut()
+        && outbox.gone_bytes > piece.len()
+    {
+        *piece = Bytes::copy_from_slice(piece);
+        outbox.gone_bytes = 0;
     }
 }

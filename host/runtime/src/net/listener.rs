@@ -11,10 +11,19 @@ use std::{
 };
 
 use host_core::{id::WorkloadName, release::ListenAddress};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    runtime::Handle,
+};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::{config::NetLimits, ids::Ids, mailbox::Mailbox, net::connection::Connection, telemetry::WorkloadMetrics};
+use crate::{
+    ids::Ids,
+    mailbox::Mailbox,
+    net::connection::{Connection, OutboxLimits},
+    sessions::House,
+    telemetry::WorkloadMetrics,
+};
 
 /// Connections the kernel holds until they are accepted: a burst of reconnects after a network fault.
 const BACKLOG: u32 = 4096;
@@ -26,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Bound {
     /// The address as configured, with the port that the system chose if it was 0.
     pub(crate) address: ListenAddress,
-    listener: TcpListener,
+    listener: std::net::TcpListener,
 }
 
 /// A socket that accepts. Dropping it closes it; its connections stay.
@@ -36,15 +45,26 @@ pub(crate) struct Listener {
     _task: AbortOnDropHandle<()>,
 }
 
+/// Where a workload's connections go in.
+#[derive(Clone, Debug)]
+pub(crate) enum Door {
+    /// All into one mailbox, to one instance.
+    Shared(Arc<Mailbox>),
+    /// Each to an instance of its own.
+    Each(Arc<House>),
+}
+
 /// What every connection of a workload needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Reception {
     pub(crate) workload: WorkloadName,
-    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) door: Door,
     pub(crate) metrics: Arc<WorkloadMetrics>,
     pub(crate) ids: Arc<Ids>,
-    pub(crate) limits: NetLimits,
+    pub(crate) outboxes: Arc<OutboxLimits>,
     pub(crate) tasks: TaskTracker,
+    /// Where its connections are served.
+    pub(crate) runtime: Handle,
     pub(crate) capacity: Arc<Capacity>,
 }
 
@@ -83,20 +103,29 @@ impl Bound {
         // A host that starts again must not wait for the old connections' TIME_WAIT.
         socket.set_reuseaddr(true)?;
         socket.bind(wanted)?;
-        let listener = socket.listen(BACKLOG)?;
+        // Whoever accepts may live on another thread, whose runtime it then belongs to.
+        let listener = socket.listen(BACKLOG)?.into_std()?;
         let address = ListenAddress { address: listener.local_addr()? };
         Ok(Self { address, listener })
     }
 
-    /// Begins to accept.
+    /// Begins to accept, where the reception's connections are served.
     pub(crate) fn accept(self, reception: Reception) -> Listener {
         let address = self.address;
-        let task = tokio::spawn(accept(self.listener, Arc::from(address.to_string()), reception));
+        let runtime = reception.runtime.clone();
+        let task = runtime.spawn(accept(self.listener, Arc::from(address.to_string()), reception));
         Listener { address, _task: AbortOnDropHandle::new(task) }
     }
 }
 
-async fn accept(listener: TcpListener, name: Arc<str>, reception: Reception) {
+async fn accept(listener: std::net::TcpListener, name: Arc<str>, reception: Reception) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(workload = %reception.workload, listener = %name, %error, "nothing can be accepted here");
+            return;
+        }
+    };
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => receive(stream, peer, &name, &reception),
@@ -118,12 +147,29 @@ fn receive(stream: TcpStream, peer: SocketAddr, name: &Arc<str>, reception: &Rec
     }
     // Small answers leave at once; the actor already gathers what belongs together.
     drop(stream.set_nodelay(true));
-    let id = reception.ids.connection();
-    let (limit, metrics) = (reception.limits.outbox_bytes, reception.metrics.clone());
-    let connection = Arc::new(Connection::new(id, name.clone(), peer.to_string().into(), stream, limit, metrics));
-    let (mailbox, capacity) = (reception.mailbox.clone(), reception.capacity.clone());
-    reception.tasks.spawn(async move {
-        connection.serve(mailbox).await;
-        capacity.leave();
-    });
+    let make = || {
+        let id = reception.ids.connection();
+        let (outboxes, metrics) = (reception.outboxes.clone(), reception.metrics.clone());
+        Arc::new(Connection::new(id, name.clone(), peer.to_string().into(), stream, outboxes, metrics))
+    };
+    let capacity = reception.capacity.clone();
+    match &reception.door {
+        Door::Shared(mailbox) => {
+            let (connection, mailbox) = (make(), mailbox.clone());
+            reception.tasks.spawn(async move {
+                connection.serve(mailbox).await;
+                capacity.leave();
+            });
+        }
+        Door::Each(house) => match house.admit(peer, make) {
+            Some((connection, session)) => {
+                reception.tasks.spawn(async move {
+                    connection.serve(session).await;
+                    capacity.leave();
+                });
+            }
+            // Refused, counted and told; the socket closes.
+            None => capacity.leave(),
+        },
+    }
 }

@@ -79,7 +79,11 @@ impl<'w> Table<'_, 'w> {
         self.gauge(&names::QUEUED, |w| &w.queued_bytes)?;
         self.gauge(&names::GUEST_MEMORY, |w| &w.guest_memory_bytes)?;
         self.counter(&names::RESTARTS, |w| &w.restarts)?;
+        self.counter(&names::INSTANCES_FAILED, |w| &w.instances_failed)?;
+        self.counter(&names::CONNECTIONS_REFUSED, |w| &w.connections_refused)?;
         self.counter(&names::EVENTS_LOST, |w| &w.events_lost)?;
+        self.counter(&names::SET_ASIDE, |w| &w.set_aside)?;
+        self.gauge(&names::JOURNAL, |w| &w.journal_bytes)?;
         self.counters(&names::CHECKPOINTS, |w| {
             vec![
                 (Some(("result", "written")), read(&w.checkpoints_written)),

@@ -140,9 +140,19 @@ pub const GUEST_MEMORY: Metric = gauge("guest_memory", "Linear memory of the run
 
 /// Instances replaced after a failure.
 pub const RESTARTS: Metric = counter("restarts", "Instances replaced after they failed", &[]);
+/// Instances that failed and took their connection with them.
+pub const INSTANCES_FAILED: Metric =
+    counter("instances_failed", "Instances with a connection of their own that failed and closed it", &[]);
+/// Connections that there was no room for.
+pub const CONNECTIONS_REFUSED: Metric =
+    counter("connections_refused", "Connections refused, since there was no room for another instance", &[]);
 /// Events whose effect on the state a restart or a rollback lost.
 pub const EVENTS_LOST: Metric =
     counter("events_lost", "Events whose effect on the state was lost by a restart or a rollback", &[]);
+/// Events that made an instance fail and were dropped.
+pub const SET_ASIDE: Metric = counter("set_aside", "Events that made the instance fail and were set aside", &[]);
+/// Calls kept for a replay.
+pub const JOURNAL: Metric = gauge("journal", "Calls since the last base, kept for a replay", Unit::Bytes);
 /// Checkpoints on disk.
 pub const CHECKPOINTS: Metric = counter("checkpoints", "Checkpoints attempted", &["result"]);
 /// Time to make one durable.
@@ -174,7 +184,11 @@ pub const ALL: &[Metric] = &[
     QUEUED,
     GUEST_MEMORY,
     RESTARTS,
+    INSTANCES_FAILED,
+    CONNECTIONS_REFUSED,
     EVENTS_LOST,
+    SET_ASIDE,
+    JOURNAL,
     CHECKPOINTS,
     CHECKPOINT,
     CHECKPOINT_STATE,

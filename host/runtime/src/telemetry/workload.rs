@@ -115,6 +115,10 @@ pub struct Counts {
     pub queued_bytes: u64,
     /// The guest's memory.
     pub guest_memory_bytes: u64,
+    /// Events that were set aside.
+    pub set_aside: u64,
+    /// Kept for a replay.
+    pub journal_bytes: u64,
 }
 
 /// The places to count for one workload.
@@ -138,6 +142,10 @@ pub struct WorkloadMetrics {
     pub(super) guest_memory_bytes: AtomicU64,
     pub(super) restarts: AtomicU64,
     pub(super) events_lost: AtomicU64,
+    pub(super) instances_failed: AtomicU64,
+    pub(super) connections_refused: AtomicU64,
+    pub(super) set_aside: AtomicU64,
+    pub(super) journal_bytes: AtomicU64,
     pub(super) checkpoints_written: AtomicU64,
     pub(super) checkpoints_failed: AtomicU64,
     pub(super) checkpoint: DurationHistogram,
@@ -226,9 +234,29 @@ impl WorkloadMetrics {
         add(&self.restarts, 1);
     }
 
+    /// An instance with a connection of its own failed, and closed it.
+    pub fn instance_failed(&self) {
+        add(&self.instances_failed, 1);
+    }
+
+    /// A connection was refused, since there was no room for another instance.
+    pub fn refused(&self) {
+        add(&self.connections_refused, 1);
+    }
+
     /// The state lost the effect of this many events. Swaps count theirs through [`swap_ended`](Self::swap_ended).
     pub fn events_lost(&self, events: u64) {
         add(&self.events_lost, events);
+    }
+
+    /// An event made the instance fail and was dropped.
+    pub fn set_aside(&self) {
+        add(&self.set_aside, 1);
+    }
+
+    /// How much is kept for a replay.
+    pub fn set_journal(&self, bytes: u64) {
+        self.journal_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// A checkpoint is durable.
@@ -287,6 +315,8 @@ impl WorkloadMetrics {
             queued_events: read(&self.queued_events),
             queued_bytes: read(&self.queued_bytes),
             guest_memory_bytes: read(&self.guest_memory_bytes),
+            set_aside: read(&self.set_aside),
+            journal_bytes: read(&self.journal_bytes),
         }
     }
 }
@@ -306,6 +336,7 @@ pub(super) const fn kind(kind: SwapKind) -> &'static str {
         SwapKind::Deploy => "deploy",
         SwapKind::Rollback => "rollback",
         SwapKind::Rehearsal => "rehearsal",
+        SwapKind::Replay => "replay",
         SwapKind::Recovery => "recovery",
         SwapKind::Operation => "operation",
     }

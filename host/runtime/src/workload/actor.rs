@@ -10,16 +10,28 @@ use host_core::{
     id::{BatchSeq, Generation, WorkloadName},
     release::Revision,
     status::{CheckpointStatus, HealthReport, HealthStatus, RunState},
+    swap::Input,
     time::{Moment, UnixNanos},
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
-    Body, Control, Copy, Nursery, Scribe, Shared, calls::Calls, checkpoints::Checkpoints, checks::Pace,
-    connections::Connections, scribe::Done, supervision::Supervision, swap::Active, timers::Timers,
+    Body, Control, Copy, Nursery, Scribe, Shared, Witness,
+    calls::Calls,
+    checkpoints::Checkpoints,
+    checks::Pace,
+    connections::Connections,
+    journal::Journal,
+    recorded::Recorded,
+    scribe::Done,
+    supervision::Supervision,
+    suspects::Suspects,
+    swap::Active,
+    timers::Timers,
+    watcher::{Watched, Watcher, Watching, watch},
 };
 use crate::{
     bindings::types::{self, CloseReason, Closed, Event, Received},
@@ -28,7 +40,7 @@ use crate::{
     config::{HostConfig, NetLimits},
     events::EventBus,
     ids::Ids,
-    instance::{Batch, Instance},
+    instance::{CallError, GuestState},
     mailbox::{CallAnswer, Item, Mailbox},
     net::{
         connection::End,
@@ -36,6 +48,10 @@ use crate::{
     },
     telemetry::WorkloadMetrics,
 };
+
+/// How long a workload that is stopped may go on handling what its clients sent before: a mailbox is emptied in a fraction
+/// of a second, and a stop must come to an end.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// What an actor has around it.
 #[derive(Clone)]
@@ -59,7 +75,7 @@ pub(crate) struct Beginning {
     pub(crate) body: Body,
     pub(crate) generation: Generation,
     pub(crate) predecessor: Option<Revision>,
-    pub(crate) instance: Option<Instance>,
+    pub(crate) instance: Option<Recorded>,
     pub(crate) listeners: Vec<Listener>,
     /// The first events of the instance.
     pub(crate) front: Vec<Event>,
@@ -70,6 +86,8 @@ pub(crate) struct Beginning {
     pub(crate) checkpoint: CheckpointStatus,
     /// A swap whose probation goes on.
     pub(crate) active: Option<Active>,
+    /// Checkpoints that did not read back and were passed over.
+    pub(crate) damaged: Vec<String>,
 }
 
 /// See the module.
@@ -81,11 +99,15 @@ pub(crate) struct Actor {
     pub(super) body: Body,
     pub(super) generation: Generation,
     pub(super) predecessor: Option<Revision>,
-    /// None when it failed for good.
-    pub(super) instance: Option<Instance>,
+    /// None when it failed and was not made anew.
+    pub(super) instance: Option<Recorded>,
+    /// What is left of the instance that failed.
+    pub(super) wreck: Option<Journal>,
     pub(super) listeners: Vec<Listener>,
     /// Events that come before what waits in the mailbox.
     pub(super) front: VecDeque<Event>,
+    /// Those of them that are handled one at a time.
+    pub(super) suspects: Suspects,
     pub(super) connections: Connections,
     pub(super) timers: Timers,
     pub(super) calls: Calls,
@@ -96,6 +118,8 @@ pub(crate) struct Actor {
     pub(super) checkpoints: Checkpoints,
     pub(super) supervision: Supervision,
     pub(super) pace: Pace,
+    /// A shadow of a candidate, perhaps.
+    watcher: Option<Watcher>,
     /// Why the instance was lost, until something is done about it.
     pub(super) trouble: Option<String>,
     /// Kept for its memory.
@@ -129,8 +153,10 @@ impl Actor {
             generation: beginning.generation,
             predecessor: beginning.predecessor,
             instance: beginning.instance,
+            wreck: None,
             listeners: beginning.listeners,
             front: beginning.front.into(),
+            suspects: Suspects::default(),
             connections: Connections::default(),
             timers,
             calls: Calls::default(),
@@ -140,6 +166,7 @@ impl Actor {
             checkpoints,
             supervision: Supervision::default(),
             pace: Pace::default(),
+            watcher: None,
             trouble: None,
             items: Vec::new(),
         }
@@ -195,10 +222,22 @@ impl Actor {
                 self.connections.records();
                 answer(braced, ());
             }
-            Control::RollBack { why, taken, done } => self.roll_back(why, taken, done).await,
-            Control::Copy { schema, copy } => {
-                let copied = self.copy(schema).await;
+            Control::RollBack { why, allow_loss, taken, done } => {
+                let wanted = Input::RollBackWanted { why, allow_loss };
+                self.roll_back(wanted, taken, done).await;
+            }
+            Control::Commit { done } => self.commit(done).await,
+            Control::Copy { schema, limit, copy } => {
+                let copied = self.copy(schema, limit).await;
                 answer(copy, copied);
+            }
+            Control::Witness { witness } => {
+                let seen = self.witness().await;
+                answer(witness, seen);
+            }
+            Control::Watch { schema, limit, watching } => {
+                let begun = self.watch(schema, limit).await;
+                answer(watching, begun);
             }
             Control::Health { report } => {
                 let health = self.health().await;
@@ -227,9 +266,13 @@ impl Actor {
         match done {
             Done::Checkpointed(result) => self.checkpointed(result),
             Done::Recorded(side, result) => self.recorded(side, result).await,
-            Done::Released(Ok(())) => {}
+            Done::Released(Ok(())) => self.take_back("ledger"),
+            Done::Reported(Ok(())) => self.take_back("history"),
+            Done::Reported(Err(error)) => {
+                self.warn("history", format!("a report could not be written: {error}; it is tried again"));
+            }
             Done::Released(Err(error)) => {
-                self.warn("ledger", format!("the ledger could not be written: {error}; after a restart of the host an older revision may run"));
+                self.warn("ledger", format!("the ledger could not be written: {error}; it is tried again, and until then a host that starts anew may run an older revision"));
             }
         }
     }
@@ -249,6 +292,7 @@ impl Actor {
     async fn wake(&mut self) {
         let now = self.around.clock.moment();
         self.calls.expire(now);
+        self.show_counts();
         self.tick(now).await;
         if self.instance.is_some() && self.checkpoints.due().is_some_and(|due| due <= now) {
             self.checkpoint().await;
@@ -264,45 +308,54 @@ impl Actor {
         if self.instance.is_none() {
             return;
         }
-        let limits: NetLimits = self.around.config.net;
-        let now = self.around.clock.unix();
-        let mut events: Vec<Event> = self.front.drain(..).collect();
-        while events.len() < limits.batch_events {
-            let Some(fired) = self.timers.fire(now) else { break };
-            events.push(Event::Fired(fired));
-        }
-        let mut items = std::mem::take(&mut self.items);
-        let room = limits.batch_events.saturating_sub(events.len());
-        let (waiting, bytes) = self.around.mailbox.take(&mut items, room, limits.batch_bytes);
-        self.around.metrics.set_queued(waiting as u64, bytes as u64);
-        let mut closed = Vec::new();
-        for item in items.drain(..) {
-            events.extend(self.event(item, &mut closed, limits));
-        }
-        self.items = items;
+        let (now, events) = match self.next_suspect() {
+            Some(suspect) => (self.around.clock.unix(), vec![suspect]),
+            None => self.gather(),
+        };
         if !events.is_empty() {
-            self.handle(now, &events).await;
-        }
-        // After the effects: what the guest sent in answer to the last bytes still leaves.
-        for (id, reason) in closed {
-            self.connections.forget(id, reason);
+            self.handle(now, events).await;
         }
         // A mailbox that is never empty must not keep this thread from the connections' tasks.
         tokio::task::consume_budget().await;
     }
 
-    fn event(
-        &mut self,
-        item: Item,
-        closed: &mut Vec<(host_core::id::ConnectionId, CloseReason)>,
-        limits: NetLimits,
-    ) -> Option<Event> {
+    /// What waits, as far as one batch takes it, and the batch's time.
+    ///
+    /// The time is read once, after everything has come in: a timer set "in a second" is a second from no earlier than its
+    /// event. Timers fire by the same time, or a predecessor that is given the batch again would see one fire that did not.
+    fn gather(&mut self) -> (UnixNanos, Vec<Event>) {
+        let limits: NetLimits = self.around.config.net;
+        let mut events: Vec<Event> = self.front.drain(..).collect();
+        // Half at most: timers that are always due must not keep clients out.
+        let half = limits.batch_events / 2;
+        let due = self.timers.next().is_some_and(|due| due <= self.around.clock.unix());
+        let kept_free = if due { half } else { 0 };
+        let mut items = std::mem::take(&mut self.items);
+        let room = limits.batch_events.saturating_sub(events.len().max(kept_free));
+        let (waiting, bytes) = self.around.mailbox.take(&mut items, room, limits.batch_bytes);
+        self.around.metrics.set_queued(waiting as u64, bytes as u64);
+        let now = self.around.clock.unix();
+        while events.len() < half {
+            let Some(fired) = self.timers.fire(now) else { break };
+            events.push(Event::Fired(fired));
+        }
+        for item in items.drain(..) {
+            events.extend(self.event(item, limits));
+        }
+        self.items = items;
+        (now, events)
+    }
+
+    fn event(&mut self, item: Item, limits: NetLimits) -> Option<Event> {
         match item {
-            Item::Received(connection, data) => Some(Event::Received(Received { connection: connection.0, data })),
+            Item::Received(connection, data) => {
+                let event = Event::Received(Received { connection: connection.0, data });
+                self.connections.is_heard(connection.0).then_some(event)
+            }
             Item::Opened(connection) => Some(self.connections.open(connection)),
             Item::Closed(id, reason) => {
-                closed.push((id, reason));
-                Some(Event::Closed(Closed { connection: id.0, reason }))
+                let known = self.connections.close(id, reason);
+                known.then_some(Event::Closed(Closed { connection: id.0, reason }))
             }
             Item::Called(called) => {
                 if called.deadline <= self.around.clock.moment() {
@@ -318,52 +371,103 @@ impl Actor {
         }
     }
 
-    async fn handle(&mut self, now: UnixNanos, events: &[Event]) {
+    async fn handle(&mut self, now: UnixNanos, events: Vec<Event>) {
         let Some(instance) = &mut self.instance else { return };
-        self.batches = BatchSeq(self.batches.0 + 1);
-        self.events += events.len() as u64;
+        let seq = BatchSeq(self.batches.0 + 1);
         let began = std::time::Instant::now();
-        let batch = Batch { now, seed: self.batches.0, events };
-        let handled = instance.handle(batch).await;
-        let took = began.elapsed();
-        match handled {
+        match instance.handle(seq, now, &events).await {
             Ok(effects) => {
+                let took = began.elapsed();
+                self.batches = seq;
+                self.events += events.len() as u64;
                 self.pace.note(took, events.len());
                 self.around.metrics.batch(events.len() as u64, effects.len() as u64, took);
                 self.around.metrics.set_guest_memory(instance.memory_bytes() as u64);
                 self.checkpoints.changed();
+                if let Some(watcher) = &self.watcher {
+                    let (events, effects) = (events.clone(), effects.clone());
+                    if !watcher.tell(Watched { seq, now, events, effects }) {
+                        self.watcher = None;
+                    }
+                }
                 self.perform(effects);
+                // After the effects: what the guest sent in answer to the last bytes still leaves.
+                self.connections.forget_closed(&events);
+                self.rebase_if_full().await;
             }
-            Err(error) => self.failed(error.to_string()),
+            Err(error) => self.lose_batch(&error, events),
         }
         // After the effects, which set timers and answer calls.
+        self.show_counts();
+    }
+
+    fn show_counts(&self) {
         self.around.shared.count(self.timers.len(), self.calls.len(), self.batches);
     }
 
     /// The instance is gone; what follows is decided between two actions.
-    pub(super) fn failed(&mut self, why: String) {
-        self.instance = None;
+    pub(super) fn lose(&mut self, why: String) {
+        if let Some(lost) = self.instance.take() {
+            self.wreck = Some(lost.into_journal());
+        }
         self.trouble.get_or_insert(why);
     }
 
-    /// A copy of the live state. A guest that fails in it is made anew, as anywhere.
-    async fn copy(&mut self, schema: u32) -> Result<Copy, String> {
+    /// The instance is gone in the middle of a batch: none of it happened, so all of it is still to come.
+    fn lose_batch(&mut self, error: &CallError, events: Vec<Event>) {
+        self.suspects.add(events.len(), error);
+        for event in events.into_iter().rev() {
+            self.front.push_front(event);
+        }
+        self.lose(error.to_string());
+    }
+
+    /// A copy of the live state. A guest that fails in it is made anew, as anywhere; one that takes longer than a swap would
+    /// let it is cut off as it would be there.
+    async fn copy(&mut self, schema: u32, limit: Duration) -> Result<Copy, String> {
         let longest_batch = self.pace.longest();
         let began = std::time::Instant::now();
-        let checkpoint = self.snapshot(schema).await?;
+        let checkpoint = self.snapshot_within(schema, limit).await?;
         Ok(Copy { checkpoint, took: began.elapsed(), longest_batch })
+    }
+
+    async fn snapshot_within(&mut self, schema: u32, limit: Duration) -> Result<Checkpoint, String> {
+        let Ok(checkpoint) = timeout(limit, self.snapshot(schema)).await else {
+            let why = format!("snapshot did not end within {limit:?} (--timeout)");
+            self.lose(why.clone());
+            return Err(why);
+        };
+        checkpoint
+    }
+
+    /// The journal as it stands, and the state it leads to.
+    async fn witness(&mut self) -> Result<Witness, String> {
+        let instance = self.instance.as_ref().ok_or("no instance runs")?;
+        let journal = instance.journal().copy().ok_or("there is no journal: it had outgrown its limit")?;
+        let (body, schema) = (self.body.clone(), self.state_schema());
+        let state = self.snapshot(schema).await;
+        let now = state.as_ref().map_or_else(|_| self.around.clock.unix(), |checkpoint| checkpoint.made);
+        let state = state.map(|checkpoint| GuestState::new(checkpoint.format, checkpoint.state.into()));
+        Ok(Witness { body, journal, state, now })
+    }
+
+    async fn watch(&mut self, schema: u32, limit: Duration) -> Result<Watching, String> {
+        let checkpoint = self.snapshot_within(schema, limit).await?;
+        let (watcher, batches) = watch();
+        // One at a time: a swap, whose shadow this is, is one at a time.
+        self.watcher = Some(watcher);
+        Ok(Watching { checkpoint, batches })
     }
 
     /// A snapshot of the live instance with all that the host holds beside it.
     pub(super) async fn snapshot(&mut self, schema: u32) -> Result<Checkpoint, String> {
         let now = self.around.clock.unix();
         let Some(instance) = &mut self.instance else { return Err("no instance runs".to_owned()) };
-        instance.advance(now);
-        match instance.snapshot(schema).await {
+        match instance.snapshot(now, schema).await {
             Ok(state) => Ok(self.checkpoint_of(state, now)),
             Err(error) if instance.is_lost() => {
                 let why = format!("snapshot failed: {error}");
-                self.failed(why.clone());
+                self.lose(why.clone());
                 Err(why)
             }
             Err(error) => Err(format!("snapshot failed: {error}")),
@@ -375,18 +479,18 @@ impl Actor {
         let now = self.around.clock.unix();
         let (mut status, mut details) = match &mut self.instance {
             None => (HealthStatus::Failed, vec![("instance".to_owned(), "none runs".to_owned())]),
-            Some(instance) => {
-                instance.advance(now);
-                match instance.health().await {
-                    Ok(health) => (health.status, health.details),
-                    Err(error) => {
-                        let why = error.to_string();
-                        self.failed(why.clone());
-                        (HealthStatus::Failed, vec![("health".to_owned(), why)])
-                    }
+            Some(_) if self.supervision.health_fails.is_some() => (HealthStatus::Failed, Vec::new()),
+            Some(instance) => match instance.health(now).await {
+                Ok(health) => (health.status, health.details),
+                Err(error) => {
+                    // Asked again it would fail again, and cost another instance.
+                    self.supervision.health_fails = Some(error.to_string());
+                    self.lose(error.to_string());
+                    (HealthStatus::Failed, Vec::new())
                 }
-            }
+            },
         };
+        details.extend(self.supervision.health_fails.clone().map(|why| ("health".to_owned(), why)));
         let live = self.around.shared.live();
         if let RunState::Failed { why } = &live.run_state {
             details.push(("host".to_owned(), why.clone()));
@@ -399,20 +503,33 @@ impl Actor {
         HealthReport { workload, status, details }
     }
 
-    /// Handles what has come in, checkpoints, closes the connections after their last answers.
+    /// Handles what has come in, checkpoints, closes the connections after their last answers. The error is why what it
+    /// begins from next time is not all that happened.
     async fn stop(&mut self) -> Result<(), String> {
         // A probation goes on when the workload does: its record is on disk.
         self.active = None;
         self.listeners.clear();
         self.around.mailbox.close_input();
         // What clients sent before is answered. A guest that keeps failing here is left with its last checkpoint.
+        let until = self.now().after(STOP_LIMIT);
+        let mut dropped = None;
         while self.instance.is_some() && !(self.front.is_empty() && self.around.mailbox.is_empty()) {
+            if self.now() >= until {
+                let waiting = self.front.len() + self.around.mailbox.depth().0;
+                dropped = Some(format!("{waiting} events were not handled within {STOP_LIMIT:?} and are dropped"));
+                break;
+            }
             self.batch().await;
+            if let Some(why) = self.trouble.take() {
+                self.recover(why).await;
+            }
         }
-        let kept = match &self.trouble {
-            None if self.instance.is_some() => self.last_checkpoint().await,
-            None => Ok(()),
-            Some(why) => Err(format!("its last checkpoint counts, for it failed while it was being stopped: {why}")),
+        let kept = match (&self.trouble, &self.instance) {
+            (None, Some(_)) => self.last_checkpoint().await.and(dropped.map_or(Ok(()), Err)),
+            (None, None) => Err("its last checkpoint counts, for no instance ran at its end".to_owned()),
+            (Some(why), _) => {
+                Err(format!("its last checkpoint counts, for it failed while it was being stopped: {why}"))
+            }
         };
         self.calls.fail("the workload was stopped before it answered");
         self.connections.end_all();
@@ -464,11 +581,11 @@ impl Actor {
 }
 
 /// Whoever asked may have gone.
-pub(super) fn answer<T>(to: oneshot::Sender<T>, value: T) {
+pub(crate) fn answer<T>(to: oneshot::Sender<T>, value: T) {
     drop(to.send(value));
 }
 
 /// In milliseconds, for words.
-pub(super) fn ms(duration: Duration) -> String {
+pub(crate) fn ms(duration: Duration) -> String {
     format!("{:.3} ms", duration.as_secs_f64() * 1e3)
 }

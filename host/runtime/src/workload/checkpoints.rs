@@ -1,6 +1,6 @@
 //! When a workload is checkpointed, and what goes into it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use host_core::{
@@ -37,6 +37,16 @@ impl Checkpoints {
         self.changed = true;
     }
 
+    /// `snapshot` failed.
+    pub(super) const fn disable(&mut self) {
+        self.disabled = true;
+    }
+
+    /// Whether `snapshot` has failed, so that it is not asked for.
+    pub(super) const fn is_disabled(&self) -> bool {
+        self.disabled
+    }
+
     /// Another release runs: what was learned of the one before does not count.
     pub(super) const fn begin_anew(&mut self, now: Moment) {
         (self.last, self.changed, self.disabled) = (now, true, false);
@@ -46,6 +56,12 @@ impl Checkpoints {
 impl Actor {
     /// What a checkpoint holds, after the last batch.
     pub(super) fn checkpoint_of(&mut self, state: GuestState, made: UnixNanos) -> Checkpoint {
+        let timers = self.fired_to_come().chain(self.timers.list()).collect();
+        let to_come: BTreeSet<u64> = self.opened_to_come().collect();
+        let mut connections = self.connections.records();
+        if !to_come.is_empty() {
+            connections = Arc::new(connections.iter().filter(|one| !to_come.contains(&one.id)).cloned().collect());
+        }
         let release = &self.body.revision.release;
         Checkpoint {
             written_by: release.version.clone(),
@@ -56,9 +72,9 @@ impl Actor {
             events: self.events,
             made,
             state: Bytes::from(state.into_data()),
-            timers: self.timers.list(),
+            timers,
             calls: self.calls.ids(),
-            connections: self.connections.records(),
+            connections,
         }
     }
 
@@ -72,7 +88,7 @@ impl Actor {
                 self.around.scribe.write(Job::Checkpoint { checkpoint: Arc::new(checkpoint) }).await;
             }
             Err(why) => {
-                self.checkpoints.disabled = true;
+                self.checkpoints.disable();
                 let version = &self.body.revision.release.version;
                 let hint = "a deploy needs --state-from last-checkpoint";
                 self.warn("checkpoint", format!("{version} is not checkpointed any more: {why}; {hint}"));

@@ -8,7 +8,8 @@ use host_core::{
     status::HealthStatus,
 };
 
-use super::actor::{Actor, ms};
+use super::actor::Actor;
+pub(crate) use super::actor::ms;
 
 /// Batches whose time is kept: enough for a median, few enough to sort on demand.
 const KEPT: usize = 256;
@@ -28,7 +29,7 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn note(&mut self, took: Duration, events: usize) {
+    pub(crate) fn note(&mut self, took: Duration, events: usize) {
         if self.last.len() == KEPT {
             self.last.pop_front();
         }
@@ -98,20 +99,21 @@ impl Actor {
                 passed: dropped == 0,
                 seen: format!("{before} at the switch, {dropped} dropped since, {} open", self.connections.len()),
             },
-            self.latency(baseline),
+            latency(baseline.map(|baseline| &baseline.pace), &self.pace),
         ];
         (checks, ConnectionCount { before, kept: before.saturating_sub(dropped) })
     }
+}
 
-    fn latency(&self, baseline: Option<&Baseline>) -> Check {
-        let passed = !baseline.is_some_and(|baseline| self.pace.is_much_slower_than(&baseline.pace));
-        let seen = match (baseline.and_then(|baseline| baseline.pace.median()), self.pace.median()) {
-            (Some(before), Some(now)) => format!("an event takes {}, before the swap {}", ms(now), ms(before)),
-            (_, Some(now)) => format!("an event takes {}", ms(now)),
-            (_, None) => "no event yet".to_owned(),
-        };
-        Check { name: "latency".to_owned(), passed, seen }
-    }
+/// Whether the pace now is much slower than the one before.
+pub(crate) fn latency(before: Option<&Pace>, pace: &Pace) -> Check {
+    let passed = !before.is_some_and(|before| pace.is_much_slower_than(before));
+    let seen = match (before.and_then(Pace::median), pace.median()) {
+        (Some(before), Some(now)) => format!("an event takes {}, before the swap {}", ms(now), ms(before)),
+        (_, Some(now)) => format!("an event takes {}", ms(now)),
+        (_, None) => "no event yet".to_owned(),
+    };
+    Check { name: "latency".to_owned(), passed, seen }
 }
 
 #[cfg(test)]

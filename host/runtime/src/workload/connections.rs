@@ -32,6 +32,21 @@ struct Entry {
     connection: Arc<Connection>,
     /// Sends of the batch at hand: they leave in one write.
     pending: Vec<Bytes>,
+    /// Of one that ended, and whose `closed` the guest has not handled yet.
+    closed: Option<CloseReason>,
+    /// What the guest hears of it.
+    heard: Heard,
+}
+
+/// What the guest hears of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// Everything.
+    All,
+    /// Only its end: it sent what was set aside, and what follows would make no sense without it.
+    End,
+    /// Nothing: its `opened` was set aside.
+    Nothing,
 }
 
 impl Connections {
@@ -39,8 +54,49 @@ impl Connections {
     pub(crate) fn open(&mut self, connection: Arc<Connection>) -> Event {
         let event = opened(&connection);
         self.records = None;
-        self.table.insert(connection.id.0, Entry { connection, pending: Vec::new() });
+        let entry = Entry { connection, pending: Vec::new(), closed: None, heard: Heard::All };
+        self.table.insert(entry.connection.id.0, entry);
         event
+    }
+
+    /// Whether what it sends reaches the guest.
+    pub(crate) fn is_heard(&self, id: u64) -> bool {
+        self.table.get(&id).is_none_or(|entry| entry.heard == Heard::All)
+    }
+
+    /// Its client, the network or the host ended it. Whether the guest is to be told; then it stays in the table until the
+    /// guest has handled that.
+    pub(crate) fn close(&mut self, id: ConnectionId, reason: CloseReason) -> bool {
+        let Some(entry) = self.table.get_mut(&id.0) else { return true };
+        entry.closed = Some(reason);
+        let known = entry.heard != Heard::Nothing;
+        if !known {
+            self.forget(id.0);
+        }
+        known
+    }
+
+    /// Whether the guest never got its `opened`, which was set aside.
+    pub(crate) fn is_unknown(&self, id: u64) -> bool {
+        self.table.get(&id).is_some_and(|entry| entry.heard == Heard::Nothing)
+    }
+
+    /// Ends a connection whose event was set aside. What else it sent is dropped; a guest that `knows` of it is told of its
+    /// end.
+    pub(crate) fn set_aside(&mut self, id: u64, knows: bool) {
+        let Some(entry) = self.table.get_mut(&id) else { return };
+        entry.heard = if knows { Heard::End } else { Heard::Nothing };
+        entry.connection.send(&mut entry.pending);
+        entry.connection.end(End::Flush(CloseReason::SetAside));
+    }
+
+    /// The guest has handled these: of those connections whose `closed` was among them, nothing is left.
+    pub(crate) fn forget_closed(&mut self, handled: &[Event]) {
+        for event in handled {
+            if let Event::Closed(closed) = event {
+                self.forget(closed.connection);
+            }
+        }
     }
 
     /// Sends to one connection when the batch is over. False if it is not in the table.
@@ -70,16 +126,14 @@ impl Connections {
         }
     }
 
-    /// The guest was told that it ended: what was sent to it leaves, then the id is no more.
-    pub(crate) fn forget(&mut self, id: ConnectionId, reason: CloseReason) {
-        if let Some(mut entry) = self.table.remove(&id.0) {
-            self.records = None;
-            entry.connection.send(&mut entry.pending);
-            entry.connection.end(End::Flush(reason));
-        }
-        if matches!(reason, CloseReason::Error | CloseReason::TooSlow | CloseReason::Limit) {
-            self.dropped += 1;
-        }
+    /// Its end is known to all: what was sent to it leaves, then the id is no more.
+    pub(crate) fn forget(&mut self, id: u64) {
+        let Some(mut entry) = self.table.remove(&id) else { return };
+        self.records = None;
+        let reason = entry.closed.unwrap_or(CloseReason::Error);
+        entry.connection.send(&mut entry.pending);
+        entry.connection.end(End::Flush(reason));
+        self.dropped += u64::from(entry.connection.was_dropped(reason));
     }
 
     /// Those there are, oldest first.

@@ -1,9 +1,11 @@
-//! One-for-one supervision: an instance that fails is made anew from the last checkpoint, with its connections open.
+//! One-for-one supervision: an instance that fails is made anew, with its connections open and nothing lost.
 //!
-//! What happened since that checkpoint is lost, counted and said. Too many failures within a window stop the workload
-//! (its connections stay parked); on probation the first failure rolls back.
+//! The new one is born as the old one was and given the same calls ([`Recorded::replayed`]). The batch that failed is handled
+//! again one event at a time; the event that fails alone is set aside, with its connection. Only where there is no journal
+//! the last checkpoint has to do, and what that costs is counted and said. Too many failures within a window stop the
+//! workload, with its connections parked; on probation the first failure rolls back.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use host_core::{
     history::{Cost, SwapKind, Verdict},
@@ -12,7 +14,12 @@ use host_core::{
     time::{Moment, UnixNanos},
 };
 
-use super::{Active, actor::Actor, scribe::Job};
+use super::{
+    Active,
+    actor::{Actor, ms},
+    recorded::{Recorded, ReplayError},
+    scribe::Job,
+};
 use crate::{
     bindings::types::{CloseReason, Event, Loss, Start},
     checkpoint::Checkpoint,
@@ -24,6 +31,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Supervision {
     restarts: VecDeque<Moment>,
+    /// Why `health` of this release is not asked again.
+    pub(super) health_fails: Option<String>,
 }
 
 impl Supervision {
@@ -46,51 +55,84 @@ impl Actor {
             self.advance(Input::Failed(why)).await;
             return;
         }
+        if self.is_start_convicted() {
+            self.give_up(format!("it fails at its start: {why}"));
+            return;
+        }
         let (now, config) = (self.now(), self.around.config.clone());
-        if !self.supervision.allow(now, config.restart_limit, config.restart_window) {
+        // A failed `snapshot` or `health` is not asked for again, so it can't fail over and over.
+        if self.suspects.failed_alone() && !self.supervision.allow(now, config.restart_limit, config.restart_window) {
             let (limit, window) = (config.restart_limit, config.restart_window);
             self.give_up(format!("it failed more than {limit} times within {window:?}, the last time so: {why}"));
             return;
         }
-        if let Err(error) = self.rebirth(&why).await {
+        if let Err(error) = self.restart(&why).await {
             self.give_up(format!("{why}; and it could not be made anew: {error}"));
         }
     }
 
-    /// Makes the instance anew from the newest whole checkpoint of this generation.
-    pub(super) async fn rebirth(&mut self, why: &str) -> Result<(), String> {
+    /// Makes the instance anew, exactly if it can, and sets aside the event at fault if it is known.
+    pub(super) async fn restart(&mut self, why: &str) -> Result<(), String> {
         let span = restart_span(&self.around.name, why);
         let began = self.around.clock.unix();
-        let checkpoint = self.newest_checkpoint().await?;
-        let instance = self.around.nursery.born(&self.body, &checkpoint, Purpose::Replacement).await?;
-        let cost = self.cost_since(&checkpoint, began, why);
-        self.instance = Some(instance);
-        let loss = Loss { batches: cost.batches, events: cost.events };
-        self.restore(&checkpoint, Start::Restarted(loss), CloseReason::Error);
-        self.calls.fail("the instance failed while it worked on this call; whether it took effect is not known");
+        let set_aside = self.set_aside();
+        let (how, cost) = match self.replay_wreck().await {
+            Ok(how) => (how, None),
+            // The journal is kept: `host start` tries again, and nothing is lost by that.
+            Err(error) if error.may_pass() => return Err(error.to_string()),
+            Err(error) => {
+                tracing::error!(workload = %self.around.name, "{error}; the last checkpoint has to do");
+                let (how, cost) = self.rebirth(&format!("{why}; {error}")).await?;
+                (how, Some(cost))
+            }
+        };
         {
             let mut live = self.around.shared.live();
             live.restarts += 1;
             live.run_state = RunState::Running;
         }
         self.around.metrics.restarted();
-        self.around.metrics.events_lost(cost.events);
-        let message = format!(
-            "{} runs again from the checkpoint after batch {}; {} events in {} batches since then are lost ({why})",
-            self.body.revision.release.version, checkpoint.batches, cost.events, cost.batches
+        let lost = cost.as_ref().map_or_else(
+            || "nothing is lost".to_owned(),
+            |cost| format!("{} events in {} batches since then are lost", cost.events, cost.batches),
         );
+        let version = self.body.revision.release.version.clone();
+        let message = format!("{version} runs again {how}; {lost} ({why})");
         tracing::error!(parent: &span, workload = %self.around.name, "{message}");
         self.tell("workload.restarted", &message);
         let mut report = self.blank_report(began);
-        report.kind = SwapKind::Recovery;
-        report.verdict = Verdict::Done;
-        report.running = Some(self.body.revision.release.version.clone());
-        report.generation = self.generation;
-        report.cost = Some(cost);
+        (report.kind, report.verdict) = (SwapKind::Recovery, Verdict::Done);
+        (report.running, report.generation) = (Some(version), self.generation);
+        report.cost = cost;
         report.ended = self.around.clock.unix();
         report.notes.push(message);
+        report.notes.extend(set_aside.map(|what| format!("set aside: {what}")));
         self.around.scribe.write(Job::Finish { report: Box::new(report), done: Vec::new() }).await;
         Ok(())
+    }
+
+    /// The instance as it was before the call that it failed in.
+    pub(super) async fn replay_wreck(&mut self) -> Result<String, ReplayError> {
+        let journal = self.wreck.as_ref().ok_or(ReplayError::GivenUp)?;
+        let (batches, began) = (journal.batches(), self.now());
+        let instance = Recorded::replayed(&self.around.nursery, &self.body, journal, Purpose::Replacement).await?;
+        // Kept until here: what can't be repeated now may be at another time, or by the predecessor.
+        self.instance = self.wreck.take().map(|journal| Recorded::resumed(instance, journal));
+        Ok(format!("as it was: {batches} batches were replayed in {}", ms(self.now().since(began))))
+    }
+
+    /// Makes the instance anew from the newest whole checkpoint of this generation.
+    async fn rebirth(&mut self, why: &str) -> Result<(String, Cost), String> {
+        let began = self.around.clock.unix();
+        let checkpoint = Arc::new(self.newest_checkpoint().await?);
+        let instance = self.around.nursery.born(&self.body, checkpoint.clone(), Purpose::Replacement).await?;
+        let cost = self.cost_since(&checkpoint, began, why);
+        (self.instance, self.wreck) = (Some(instance), None);
+        let loss = Loss { batches: cost.batches, events: cost.events };
+        self.restore(&checkpoint, Start::Restarted(loss), CloseReason::Error);
+        self.calls.fail("the instance failed while it worked on this call; whether it took effect is not known");
+        self.around.metrics.events_lost(cost.events);
+        Ok((format!("from the checkpoint after batch {}", checkpoint.batches), cost))
     }
 
     /// By hand, after it was given up.
@@ -99,19 +141,23 @@ impl Actor {
             return Err("it runs already".to_owned());
         }
         self.supervision = Supervision::default();
-        self.rebirth("started by hand").await?;
+        self.restart("started by hand").await?;
         self.take_back("failed");
         Ok(())
     }
 
     /// No instance will serve until somebody does something. Connections stay, events park.
     pub(super) fn give_up(&mut self, why: String) {
-        self.instance = None;
+        if let Some(instance) = self.instance.take() {
+            self.wreck = Some(instance.into_journal());
+        }
+        self.trouble = None;
         self.calls.fail("the workload failed and is stopped");
         let version = &self.body.revision.release.version;
         let name = &self.around.name;
         let message = format!(
-            "{version} is stopped: {why}. Its connections are parked. `host start {name}` tries its last checkpoint again; \
+            "{version} is stopped: {why}. Its connections are parked. `host start {name}` makes it anew as it was, or \
+             from its last checkpoint where the journal is gone; \
              `host deploy FILE --version V --state-from last-checkpoint` puts another release in place"
         );
         tracing::error!(workload = %name, "{message}");
@@ -126,7 +172,7 @@ impl Actor {
         let found = tokio::task::spawn_blocking(move || files.newest(generation)).await;
         let (found, damaged) = found.map_err(|_| "the host is stopping".to_owned())?;
         for error in damaged {
-            self.warn("checkpoint-damaged", format!("{error}; the one before it is used"));
+            self.warn("checkpoint-damaged", passed_over(&error.to_string()));
         }
         found.ok_or_else(|| format!("no whole checkpoint of generation {generation} is on disk"))
     }
@@ -141,22 +187,42 @@ impl Actor {
         }
     }
 
-    /// Leads a state from a checkpoint to the connections there are, and takes over its timers. Numbers of batches never
-    /// fall: what comes later sorts later.
+    /// Leads a state from a checkpoint to the connections there are, and takes over its timers. Events of a batch that failed
+    /// are still to come. Numbers of batches never fall: what comes later sorts later.
     pub(super) fn restore(&mut self, checkpoint: &Checkpoint, start: Start, gone: CloseReason) {
         self.timers.restore(&checkpoint.timers);
+        self.forget_fired();
+        let suspects: Vec<_> = self.front.drain(..self.suspects.count().min(self.front.len())).collect();
+        let any = !suspects.is_empty();
         self.front.clear();
+        self.suspects.clear();
         self.front.push_back(Event::Started(start));
         self.front.extend(self.connections.reconcile(&checkpoint.connections, gone));
+        // Who is open is told by the line above.
+        let told = |event: &Event| matches!(event, Event::Started(_) | Event::Opened(_));
+        self.front.extend(suspects.into_iter().filter(|event| !told(event)));
+        if any {
+            self.suspects.watch(self.front.len());
+        }
         self.checkpoints.begin_anew(self.now());
     }
 
     /// The instance was replaced by one that has the live state: only the first event changes.
     pub(super) fn greet(&mut self, start: Start) {
-        self.front.retain(|event| !matches!(event, Event::Started(_)));
+        if matches!(self.front.front(), Some(Event::Started(_))) {
+            self.front.pop_front();
+        } else {
+            self.suspects.shift();
+        }
         self.front.push_front(Event::Started(start));
         self.checkpoints.begin_anew(self.now());
     }
+}
+
+/// What is held against the disk when a checkpoint did not read back. Shown until the next swap or start: a newer checkpoint
+/// does not make a disk good again.
+pub(crate) fn passed_over(damaged: &str) -> String {
+    format!("{damaged}; the one before it was used")
 }
 
 #[cfg(test)]

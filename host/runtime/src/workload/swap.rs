@@ -5,45 +5,55 @@
 
 use std::{
     collections::VecDeque,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use host_core::{
-    history::{StateCarried, SwapReport, Verdict},
-    id::SwapId,
-    plan::{StatePath, common_format},
-    release::{ListenAddress, Revision},
+    history::{StateCarried, SwapKind, SwapReport, Verdict},
+    id::{Generation, SwapId, WorkloadName},
+    plan::StatePath,
+    release::Revision,
     request::Progress,
     status::RunState,
-    swap::{CallFault, Effect, Input, Outcome, Phase, PhaseName, RollbackWay, Side, Swap},
-    time::Moment,
+    swap::{CallFault, Effect, Input, Outcome, Phase, PhaseName, Side, Swap},
+    time::{Moment, UnixNanos},
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{
     Body, LiveSwap,
-    actor::{Actor, answer},
+    actor::{Actor, Surroundings, answer},
     checks::Baseline,
+    in_call::InCall,
+    nursery::Newborn,
+    recorded::Recorded,
     scribe::Job,
 };
 use crate::{
     bindings::types::{CloseReason, Start},
     checkpoint::{Checkpoint, CheckpointName},
-    engine::Purpose,
     fault,
-    instance::{CallError, GuestState, Instance},
-    ledger::{Desired, Entry, ProbationRecord},
+    instance::{CallError, GuestState},
+    ledger::{Desired, Entry, LastSwap, ProbationRecord},
     net::listener::Bound,
     telemetry::SwapSpan,
 };
 
+/// A call inside a pause that takes longer than this is told while it lasts. Shorter ones cost the pause no word: telling wakes
+/// whoever listens.
+const LONG: Duration = Duration::from_millis(5);
+
 /// A release that stands ready to take over.
 pub(crate) struct Candidate {
     pub(crate) body: Body,
-    pub(crate) instance: Instance,
+    pub(crate) newborn: Newborn,
+    /// Where its calls are marked while it is on probation.
+    pub(crate) mark: Option<InCall>,
     /// Its new listeners, bound but not accepting.
     pub(crate) bound: Vec<Bound>,
 }
@@ -51,7 +61,11 @@ pub(crate) struct Candidate {
 /// A swap on offer: the actor takes it at a batch boundary, or its driver takes it back when the deadline comes first.
 /// Whoever takes it has it, so a straggling batch never leads to a pause that nobody waits for any more.
 #[derive(Clone)]
-pub(crate) struct Offer(Arc<Mutex<Option<Active>>>);
+pub(crate) struct Offer {
+    /// The generation that its plan leads on from.
+    planned_for: Generation,
+    active: Arc<Mutex<Option<Active>>>,
+}
 
 impl std::fmt::Debug for Offer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -60,13 +74,13 @@ impl std::fmt::Debug for Offer {
 }
 
 impl Offer {
-    pub(crate) fn new(active: Active) -> Self {
-        Self(Arc::new(Mutex::new(Some(active))))
+    pub(crate) fn new(planned_for: Generation, active: Active) -> Self {
+        Self { planned_for, active: Arc::new(Mutex::new(Some(active))) }
     }
 
     /// Takes it, once.
     pub(crate) fn take(&self) -> Option<Active> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -86,6 +100,8 @@ pub(crate) struct Active {
     pub(crate) span: Option<SwapSpan>,
     pub(crate) progress: Option<mpsc::Sender<Progress>>,
     pub(crate) done: Vec<oneshot::Sender<SwapReport>>,
+    /// Who asked for a rollback.
+    pub(crate) asker: Option<oneshot::Sender<SwapReport>>,
     pub(crate) candidate: Option<Candidate>,
     /// Given back when probation begins: from then on another swap may come.
     pub(crate) ticket: Option<Ticket>,
@@ -93,6 +109,8 @@ pub(crate) struct Active {
     pub(crate) old: Option<Old>,
     /// The state as it was handed over: the birth of the new release, and the last resort of the old one.
     pub(crate) handed: Option<Arc<Checkpoint>>,
+    /// When the candidate took it over.
+    pub(crate) migrated: UnixNanos,
     pub(crate) quiesced: Option<Moment>,
     /// Phases passed in the pause and not told yet.
     pub(crate) untold: Vec<PhaseName>,
@@ -102,7 +120,7 @@ pub(crate) struct Active {
 /// A predecessor on call.
 pub(crate) struct Old {
     /// Taken apart after the pause: giving its memory back disturbs every thread of the process.
-    pub(crate) instance: Option<Instance>,
+    pub(crate) instance: Option<Recorded>,
     pub(crate) body: Body,
     pub(crate) predecessor: Option<Revision>,
 }
@@ -115,8 +133,30 @@ impl Active {
         Some(LiveSwap { id: self.swap.id(), phase: self.swap.phase_name()?, from, to, until })
     }
 
+    fn tell_phases(&mut self, around: &Surroundings) {
+        let phases = std::mem::take(&mut self.untold);
+        let Some(phase) = phases.last().copied() else { return };
+        let id = self.swap.id();
+        if let Some(progress) = &self.progress {
+            for phase in &phases {
+                // A full or closed channel is the listener's loss.
+                drop(progress.try_send(Progress::Phase { swap: id, phase: *phase }));
+            }
+        }
+        let until = match self.swap.phase() {
+            Phase::Probation { until } => *until,
+            _ => None,
+        };
+        let (from, to) = (self.report.from.clone(), self.report.to.clone());
+        let from = from.unwrap_or_else(|| to.clone());
+        around.shared.live().swap = Some(LiveSwap { id, phase, from, to, until });
+        for phase in phases {
+            around.events.tell("swap.phase", Some(&around.name), Some(id), phase.as_str().to_owned());
+        }
+    }
+
     pub(super) fn is_serving(&self) -> bool {
-        matches!(self.swap.phase(), Phase::Recording | Phase::Verifying | Phase::Probation { .. })
+        matches!(self.swap.phase(), Phase::Recording { .. } | Phase::Verifying { .. } | Phase::Probation { .. })
     }
 }
 
@@ -126,22 +166,35 @@ impl Actor {
         // Taken back: this actor was too late, and the driver has said so.
         let Some(mut active) = offer.take() else { return };
         self.make_permanent().await;
+        // A rollback that is not on disk yet is not made permanent by that: it keeps its place.
+        if self.active.is_some() || offer.planned_for != self.generation {
+            return self.turn_down(active).await;
+        }
         active.quiesced = Some(self.now());
         self.active = Some(active);
         self.advance(Input::Quiesced).await;
     }
 
+    /// Ends a swap whose plan leads on from what is no longer in place: from its state, config and listeners.
+    async fn turn_down(&mut self, active: Active) {
+        let why = overtaken(&self.around.name, &self.body.revision);
+        let under_way = self.active.replace(active);
+        self.advance(Input::Failed(why)).await;
+        self.around.shared.live().swap = under_way.as_ref().and_then(Active::live);
+        self.active = under_way;
+    }
+
     pub(super) async fn roll_back(
         &mut self,
-        why: String,
+        wanted: Input,
         taken: oneshot::Sender<bool>,
         done: oneshot::Sender<SwapReport>,
     ) {
         let serving = self.active.as_mut().filter(|active| active.is_serving());
         answer(taken, serving.is_some());
         if let Some(active) = serving {
-            active.done.push(done);
-            self.advance(Input::RollBackWanted(why)).await;
+            active.asker = Some(done);
+            self.advance(wanted).await;
         }
     }
 
@@ -159,7 +212,7 @@ impl Actor {
 
     pub(super) async fn recorded(&mut self, side: Side, result: Result<host_core::status::CheckpointStatus, String>) {
         let awaited = match self.active.as_ref().map(|active| active.swap.phase()) {
-            Some(Phase::Recording) => Some(Side::New),
+            Some(Phase::Recording { .. }) => Some(Side::New),
             Some(Phase::RecordingRollback { .. }) => Some(Side::Old),
             _ => None,
         };
@@ -201,7 +254,7 @@ impl Actor {
     fn note_phase(&mut self) {
         let Some(active) = &mut self.active else { return };
         let Some(phase) = active.swap.phase_name() else { return };
-        fault::at(phase);
+        fault::at(phase.as_str());
         if let Some(span) = &mut active.span {
             span.enter(phase);
         }
@@ -216,25 +269,8 @@ impl Actor {
 
     /// Tells the phases passed. Not inside a pause: waking whoever listens takes longer than some phases.
     fn tell_phases(&mut self) {
-        let Some(active) = &mut self.active else { return };
-        let phases = std::mem::take(&mut active.untold);
-        let Some(phase) = phases.last().copied() else { return };
-        let id = active.swap.id();
-        if let Some(progress) = &active.progress {
-            for phase in &phases {
-                // A full or closed channel is the listener's loss.
-                drop(progress.try_send(Progress::Phase { swap: id, phase: *phase }));
-            }
-        }
-        let until = match active.swap.phase() {
-            Phase::Probation { until } => Some(*until),
-            _ => None,
-        };
-        let (from, to) = (active.report.from.clone(), active.report.to.clone());
-        let from = from.unwrap_or_else(|| to.clone());
-        self.around.shared.live().swap = Some(LiveSwap { id, phase, from, to, until });
-        for phase in phases {
-            self.tell("swap.phase", phase.as_str());
+        if let Some(active) = &mut self.active {
+            active.tell_phases(&self.around);
         }
     }
 
@@ -264,16 +300,27 @@ impl Actor {
             }
             Effect::Verify => Some(Input::Verified(self.verify().await)),
             Effect::Rebuild => {
-                self.instance = None;
-                Some(Input::Rebuilt(
-                    self.rebirth("its snapshot failed during a swap").await.map(|()| self.note_restart()),
-                ))
+                self.tell_phases();
+                if let Some(lost) = self.instance.take() {
+                    self.wreck = Some(lost.into_journal());
+                }
+                let restarted = self.restart("its snapshot failed during a swap").await;
+                Some(Input::Rebuilt(restarted.map(|()| self.note_restart())))
             }
             Effect::RollBack(way) => Some(Input::RolledBack(self.reinstate(way).await)),
             Effect::DropCandidate => {
                 if let Some(active) = &mut self.active {
                     active.candidate = None;
                 }
+                None
+            }
+            Effect::Stay(why) => {
+                self.stand_again().await;
+                self.stays(why);
+                None
+            }
+            Effect::Hold => {
+                self.held();
                 None
             }
             Effect::Release => {
@@ -295,9 +342,11 @@ impl Actor {
     async fn hand_over(&mut self, schema: u32, deadline: Moment) -> Result<(), CallFault> {
         let (now, unix) = (self.now(), self.around.clock.unix());
         self.baseline();
-        let Some(instance) = &mut self.instance else { return Err(CallFault::Error("no instance runs".to_owned())) };
-        instance.advance(unix);
-        let state = match timeout(deadline.since(now), instance.snapshot(schema)).await {
+        let Self { instance: Some(instance), active: Some(active), around, .. } = self else {
+            return Err(CallFault::Error("no instance runs".to_owned()));
+        };
+        let call = timeout(deadline.since(now), instance.snapshot(unix, schema));
+        let state = match told_if_long(call, || active.tell_phases(around)).await {
             Ok(state) => state.map_err(|error| fault_of(&error))?,
             Err(_) => return Err(CallFault::Lost("it did not end before the deadline (--timeout)".to_owned())),
         };
@@ -309,6 +358,8 @@ impl Actor {
     /// The last checkpoint for the candidate.
     async fn hand_over_checkpoint(&mut self) -> Result<(), CallFault> {
         self.baseline();
+        // From the disk: not short in any case.
+        self.tell_phases();
         let checkpoint = self.newest_checkpoint().await.map_err(CallFault::Error)?;
         let cost = self.cost_since(&checkpoint, self.around.clock.unix(), "--state-from last-checkpoint");
         if let Some(active) = &mut self.active {
@@ -342,19 +393,26 @@ impl Actor {
     async fn migrate(&mut self, deadline: Moment) -> Result<(), CallFault> {
         let (now, unix) = (self.now(), self.around.clock.unix());
         let Some(active) = &mut self.active else { return Err(CallFault::Error("the swap is gone".to_owned())) };
-        let (Some(candidate), Some(handed)) = (&mut active.candidate, active.handed.as_mut().and_then(Arc::get_mut))
+        let (Some(mut candidate), Some(handed)) =
+            (active.candidate.take(), active.handed.as_mut().and_then(Arc::get_mut))
         else {
             return Err(CallFault::Error("the candidate is gone".to_owned()));
         };
         // Lent, not copied: nobody else holds it yet.
         let state = GuestState::new(handed.format, std::mem::take(&mut handed.state).into());
         let from = handed.written_by.to_string();
-        candidate.instance.advance(unix);
-        let changed = timeout(deadline.since(now), candidate.instance.code_change(&state, &from)).await;
-        handed.state = state.into_data().into();
-        if let Some(carried) = &mut active.report.state {
-            carried.peak_memory_bytes = Some(candidate.instance.peak_memory_bytes() as u64);
+        let instance = &mut candidate.newborn.instance;
+        instance.advance(unix);
+        active.migrated = unix;
+        let call = timeout(deadline.since(now), instance.code_change(&state, &from));
+        let changed = told_if_long(call, || active.tell_phases(&self.around)).await;
+        if let Some(handed) = active.handed.as_mut().and_then(Arc::get_mut) {
+            handed.state = state.into_data().into();
         }
+        if let Some(carried) = &mut active.report.state {
+            carried.peak_memory_bytes = Some(instance.peak_memory_bytes() as u64);
+        }
+        active.candidate = Some(candidate);
         match changed {
             Ok(changed) => changed.map_err(|error| fault_of(&error)),
             Err(_) => Err(CallFault::Lost("it did not end before the deadline (--timeout)".to_owned())),
@@ -364,20 +422,25 @@ impl Actor {
     /// The candidate takes its place. Nothing in here can fail.
     fn switch(&mut self) {
         let Some(active) = &mut self.active else { return };
-        let Some(candidate) = active.candidate.take() else { return };
+        let (Some(candidate), Some(handed)) = (active.candidate.take(), active.handed.clone()) else { return };
         let from = self.body.revision.release.version.to_string();
         let old_body = std::mem::replace(&mut self.body, candidate.body);
         let old_predecessor = self.predecessor.replace(old_body.revision.clone());
-        let old_instance = self.instance.replace(candidate.instance);
+        let mut instance = candidate.newborn.took_over(active.migrated, handed.clone());
+        // Opened ahead, with everything else that need not be done in the pause.
+        instance.mark_calls(candidate.mark);
+        let old_instance = self.instance.replace(instance);
+        self.wreck = None;
+        self.suspects.acquit();
         active.old = Some(Old { instance: old_instance, body: old_body, predecessor: old_predecessor });
         self.generation = self.generation.next();
         self.listeners.extend(candidate.bound.into_iter().map(|bound| bound.accept(self.around.reception.clone())));
         let from_checkpoint = matches!(active.swap.plan().map(|plan| plan.state), Some(StatePath::Checkpoint { .. }));
-        let handed = active.handed.clone();
         let start = Start::Swapped(from);
-        match handed.filter(|_| from_checkpoint) {
-            Some(checkpoint) => self.restore(&checkpoint, start, CloseReason::Error),
-            None => self.greet(start),
+        if from_checkpoint {
+            self.restore(&handed, start, CloseReason::Error);
+        } else {
+            self.greet(start);
         }
         self.show_place();
     }
@@ -402,7 +465,7 @@ impl Actor {
                         switched,
                         until,
                         host_starts: 0,
-                        pinned,
+                        pinned: Some(pinned),
                     });
                     entry
                 };
@@ -426,63 +489,13 @@ impl Actor {
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
     }
 
-    /// Reinstates the predecessor.
-    async fn reinstate(&mut self, way: RollbackWay) -> Result<(), String> {
-        let quiesced = self.now();
-        let Some(active) = &mut self.active else { return Err("the swap is gone".to_owned()) };
-        active.quiesced = Some(quiesced);
-        let Some(old) = &active.old else { return Err("the predecessor is gone".to_owned()) };
-        let body = old.body.clone();
-        let (checkpoint, lossy) = match way {
-            RollbackWay::Downgrade => {
-                let format = common_format(&self.body.revision, &body.revision)
-                    .ok_or("the new version does not write the old format")?;
-                (Arc::new(self.snapshot(format.schema).await?), false)
-            }
-            RollbackWay::Checkpoint => (active.handed.clone().ok_or("there is no checkpoint of the switch")?, true),
-        };
-        let instance = self.around.nursery.born(&body, &checkpoint, Purpose::Replacement).await?;
-        self.put_back(instance, &checkpoint, lossy);
-        Ok(())
-    }
-
-    /// The predecessor takes its place. Nothing in here can fail.
-    fn put_back(&mut self, instance: Instance, checkpoint: &Checkpoint, lossy: bool) {
-        let from = self.body.revision.release.version.to_string();
-        let cost =
-            self.cost_since(checkpoint, self.around.clock.unix(), "the state as it was at the switch was reinstated");
-        let Some(active) = &mut self.active else { return };
-        let Some(old) = active.old.take() else { return };
-        let opened: Vec<ListenAddress> = self.body.revision.listeners.clone();
-        let kept = old.body.revision.listeners.clone();
-        (self.body, self.predecessor) = (old.body, old.predecessor);
-        self.instance = Some(instance);
-        self.trouble = None;
-        self.generation = self.generation.next();
-        self.listeners.retain(|listener| kept.contains(&listener.address) || !opened.contains(&listener.address));
-        let mut birth = checkpoint.clone();
-        birth.generation = self.generation;
-        let start = Start::RolledBack(from);
-        if lossy {
-            active.report.cost = Some(cost);
-            self.restore(&birth, start, CloseReason::Error);
-            self.calls
-                .fail("the release that worked on this call was rolled back; whether it took effect is not known");
-            // Numbers never fall, so that what is written from here on counts as newer.
-            (birth.batches, birth.events) = (self.batches, self.events);
-        } else {
-            self.greet(start);
-        }
-        if let Some(active) = &mut self.active {
-            active.handed = Some(Arc::new(birth));
-        }
-        self.show_place();
-    }
-
     /// The swap is over: nothing of the predecessor is needed any more.
     async fn release(&mut self) {
         let wanted = self.body.revision.listeners.clone();
         self.listeners.retain(|listener| wanted.contains(&listener.address));
+        if let Some(instance) = &mut self.instance {
+            instance.mark_calls(None);
+        }
         let entry = Box::new(self.entry());
         self.around.scribe.write(Job::Release { entry }).await;
     }
@@ -490,7 +503,8 @@ impl Actor {
     async fn finish(&mut self, outcome: Outcome) {
         self.tell_phases();
         let Some(active) = self.active.take() else { return };
-        let Active { swap, mut report, span, done, .. } = active;
+        let Active { swap, mut report, span, mut done, asker, .. } = active;
+        done.extend(asker);
         report.phases = swap.times().to_vec();
         report.ended = self.around.clock.unix();
         report.running = self.instance.is_some().then(|| self.body.revision.release.version.clone());
@@ -525,9 +539,74 @@ impl Actor {
         self.around.scribe.write(Job::Finish { report: Box::new(report), done }).await;
     }
 
+    /// Whoever asked decides from here on: the probation has no end of its own.
+    fn held(&mut self) {
+        self.tell_phases();
+        self.tell("swap.held", "the new release is on probation until it is committed or rolled back");
+        let (generation, running) = (self.generation, self.body.revision.release.version.clone());
+        let ended = self.around.clock.unix();
+        let Some(active) = &mut self.active else { return };
+        let mut report = active.report.clone();
+        (report.phases, report.verdict) = (active.swap.times().to_vec(), Verdict::Held);
+        (report.generation, report.running, report.ended) = (generation, Some(running), ended);
+        for done in active.done.drain(..) {
+            answer(done, report.clone());
+        }
+    }
+
+    /// What stays must serve. An instance that was lost on a way back failed in nothing that it is needed for, so it is no
+    /// failure of the release: it is made anew as it was. One that can't be is.
+    async fn stand_again(&mut self) {
+        if self.instance.is_some() {
+            return;
+        }
+        match self.replay_wreck().await {
+            Ok(how) => {
+                self.trouble = None;
+                self.around.shared.live().restarts += 1;
+                self.around.metrics.restarted();
+                let version = &self.body.revision.release.version;
+                self.tell(
+                    "workload.restarted",
+                    &format!("{version} runs again {how}; a rollback had cost its instance"),
+                );
+            }
+            Err(error) => {
+                self.trouble.get_or_insert_with(|| error.to_string());
+            }
+        }
+    }
+
+    /// Whoever asked for a rollback that is not possible is told so; whoever waits for the swap's end waits on.
+    fn stays(&mut self, why: String) {
+        self.tell_phases();
+        self.tell("swap.stays", &why);
+        let (generation, running) = (self.generation, self.body.revision.release.version.clone());
+        let Some(active) = &mut self.active else { return };
+        let mut report = active.report.clone();
+        (report.kind, report.verdict) = (SwapKind::Rollback, Verdict::Refused { why });
+        (report.generation, report.running) = (generation, Some(running));
+        if let Some(asker) = active.asker.take() {
+            answer(asker, report);
+        }
+    }
+
+    /// Ends a probation that somebody held, or cuts one short. None is no error of the workload's.
+    pub(super) async fn commit(&mut self, done: oneshot::Sender<Option<SwapReport>>) {
+        let on_probation = |active: &&mut Active| matches!(active.swap.phase(), Phase::Probation { .. });
+        let Some(active) = self.active.as_mut().filter(on_probation) else {
+            return answer(done, None);
+        };
+        let (report, told) = oneshot::channel();
+        active.done.push(report);
+        self.around.reception.tasks.spawn(async move { answer(done, told.await.ok()) });
+        self.advance(Input::MakePermanent).await;
+    }
+
     fn note_restart(&mut self) {
         if let Some(active) = &mut self.active {
-            active.report.notes.push("the running version failed in its own snapshot and was made anew from its checkpoint; `host history` says what that cost".to_owned());
+            let note = "the running version failed in its own snapshot and was made anew; `host history` says how";
+            active.report.notes.push(note.to_owned());
         }
     }
 
@@ -540,11 +619,13 @@ impl Actor {
             revision: self.body.revision.clone(),
             predecessor: self.predecessor.clone(),
             probation: None,
+            last_swap: self.active.as_ref().map(|active| LastSwap::of(&active.swap)),
             clean: false,
         }
     }
 
-    fn show_place(&self) {
+    pub(super) fn show_place(&mut self) {
+        self.supervision.health_fails = None;
         self.around.metrics.set_generation(self.generation);
         let mut live = self.around.shared.live();
         live.revision = self.body.revision.clone();
@@ -554,6 +635,23 @@ impl Actor {
         live.warnings.clear();
         live.run_state = RunState::Running;
     }
+}
+
+/// Why a swap is off whose plan was made for another generation.
+pub(crate) fn overtaken(name: &WorkloadName, running: &Revision) -> String {
+    let running = &running.release.version;
+    format!("{name} is no longer what this swap was planned for: {running} was reinstated meanwhile; deploy again")
+}
+
+/// Waits for a call of a pause. One that takes long is told, once, while it goes on.
+async fn told_if_long<T>(call: impl Future<Output = T>, tell: impl FnOnce()) -> T {
+    let mut call = pin!(call);
+    tokio::select! {
+        biased;
+        answer = &mut call => return answer,
+        () = sleep(LONG) => tell(),
+    }
+    call.await
 }
 
 fn fault_of(error: &CallError) -> CallFault {

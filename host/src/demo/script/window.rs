@@ -18,8 +18,20 @@ const MARGIN: Duration = Duration::from_millis(50);
 pub(super) struct Window {
     /// When the swap was asked for: before it, time was steady.
     asked: Duration,
+    /// When it was prepared: right before the pause, or at the end where there was none.
+    prepared: Duration,
     from: Duration,
     to: Duration,
+}
+
+/// The samples of a swap, taken apart.
+pub(super) struct Split {
+    /// Before it.
+    pub(super) steady: Latencies,
+    /// From the call to the pause.
+    pub(super) preparing: Latencies,
+    /// Around the pause.
+    pub(super) during: Latencies,
 }
 
 impl Window {
@@ -45,6 +57,7 @@ impl Window {
         first_answer: Option<Duration>,
         paused: Option<(Duration, Option<Duration>)>,
     ) -> Self {
+        let prepared = paused.map_or(answered, |(from, _)| from);
         let (from, to) = match paused {
             Some((from, to)) => (from, to.unwrap_or(answered)),
             None => (asked, answered),
@@ -53,7 +66,7 @@ impl Window {
             Some(first) => (from.min(first), to.max(first)),
             None => (from, to),
         };
-        Self { asked, from: from.saturating_sub(MARGIN), to: to + MARGIN }
+        Self { asked, prepared, from: from.saturating_sub(MARGIN), to: to + MARGIN }
     }
 
     /// When it is over.
@@ -66,18 +79,31 @@ impl Window {
         self.to.saturating_sub(self.from)
     }
 
-    /// The latencies before the swap, and those in the window.
-    pub(super) fn split(&self, samples: &[Sample]) -> anyhow::Result<(Latencies, Latencies)> {
+    /// When it was asked for, and when it was prepared.
+    pub(super) const fn preparation(&self) -> (Duration, Duration) {
+        (self.asked, self.prepared)
+    }
+
+    /// The latencies before the swap, while it was prepared, and in the window.
+    pub(super) fn split(&self, samples: &[Sample]) -> anyhow::Result<Split> {
         let took = |keep: &dyn Fn(&Sample) -> bool| {
             Latencies::of(samples.iter().filter(|sample| keep(sample)).map(|sample| sample.took))
         };
         // A window that begins with the call itself has no claim on the time before it.
         let steady_until = self.asked.min(self.from);
-        Ok((
-            took(&|sample| sample.due < steady_until)?,
-            took(&|sample| sample.due >= self.from && sample.due <= self.to)?,
-        ))
+        Ok(Split {
+            steady: took(&|sample| sample.due < steady_until)?,
+            preparing: took(&|sample| sample.due >= self.asked && sample.due < self.prepared)?,
+            during: took(&|sample| sample.due >= self.from && sample.due <= self.to)?,
+        })
     }
+}
+
+/// Answers per second that came from then until then.
+pub(super) fn answers_per_second(samples: &[Sample], from: Duration, to: Duration) -> u64 {
+    let came = samples.iter().map(|sample| sample.due + sample.took).filter(|at| *at >= from && *at < to).count();
+    let micros = to.saturating_sub(from).as_micros().max(1);
+    u64::try_from(came as u128 * 1_000_000 / micros).unwrap_or(u64::MAX)
 }
 
 /// When the pause began, and when it was over if the report tells; a rollback pauses once more, at some time until its end.
@@ -116,7 +142,7 @@ mod tests {
         let window = Window::of(ms(1_000), ms(2_000), None, Some((ms(1_700), Some(ms(1_710)))));
         let samples: Vec<Sample> =
             [500, 999, 1_000, 1_649, 1_650, 1_705, 1_760, 1_761].map(|at| Sample { due: ms(at), took: ms(1) }).into();
-        let (before, during) = window.split(&samples).expect("histograms");
-        assert_eq!((before.count(), during.count()), (2, 3));
+        let Split { steady, preparing, during } = window.split(&samples).expect("histograms");
+        assert_eq!((steady.count(), preparing.count(), during.count()), (2, 3, 3));
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use host_core::{
-    history::{StateCarried, SwapKind, SwapReport, Verdict},
+    comparison::Comparison,
+    history::{InstanceCount, StateCarried, SwapKind, SwapReport, Verdict},
     plan::{Change, Direction, Plan, StatePath, SwapPlan, WayBack},
     release::StateFormat,
     swap::{Outcome, RollbackWay},
@@ -74,7 +75,9 @@ struct Report<'a> {
     plan: Option<PlanView>,
     state: Option<State>,
     cost: Option<Cost<'a>>,
+    comparison: Option<&'a Comparison>,
     connections: Option<Connections>,
+    instances: Option<InstanceCount>,
     checks: Vec<CheckView<'a>>,
     notes: &'a [String],
 }
@@ -180,7 +183,9 @@ impl<'a> Report<'a> {
                 checkpoint_age_ns: ns(cost.checkpoint_age),
                 why: &cost.why,
             }),
+            comparison: report.comparison.as_ref(),
             connections: report.connections.map(|count| Connections { before: count.before, kept: count.kept }),
+            instances: report.instances,
             checks: report
                 .checks
                 .iter()
@@ -282,8 +287,9 @@ mod tests {
                         "format": { "schema": 1, "fingerprint": "00000000000000ff" }, "bytes": 1536,
                         "bytes_after": 2048, "peak_memory_bytes": 3 << 20
                     },
-                    "cost": null,
+                    "cost": null, "comparison": null,
                     "connections": { "before": 500, "kept": 500 },
+                    "instances": null,
                     "checks": [{ "name": "health", "passed": true, "seen": "ok" }],
                     "notes": ["a note"]
                 }

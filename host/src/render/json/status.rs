@@ -29,6 +29,9 @@ struct Host<'a> {
     memory_bytes: u64,
     free_disk_bytes: u64,
     connection_capacity: u64,
+    session_capacity: u64,
+    session_bound: &'static str,
+    sessions: u64,
 }
 
 #[derive(Serialize)]
@@ -46,6 +49,7 @@ struct Workload<'a> {
     format: Format,
     generation: u64,
     listeners: Vec<String>,
+    topology: &'static str,
     instances: u64,
     restarts: u64,
     connections: u64,
@@ -57,7 +61,11 @@ struct Workload<'a> {
     events: u64,
     unknown_ids: u64,
     slow_closed: u64,
+    instances_failed: u64,
+    refused: u64,
     guest_memory_bytes: u64,
+    set_aside: u64,
+    journal_bytes: u64,
     checkpoint: Option<Checkpoint>,
     swap: Option<Swap>,
     warnings: &'a [String],
@@ -90,6 +98,9 @@ pub(in crate::render) fn host<'a>(status: &'a HostStatus, data: &'a Path) -> Hos
             memory_bytes: status.memory_bytes,
             free_disk_bytes: status.free_disk_bytes,
             connection_capacity: status.connection_capacity,
+            session_capacity: status.session_capacity.sessions,
+            session_bound: status.session_capacity.bound_by.as_str(),
+            sessions: status.sessions,
         },
         workloads: status.workloads.iter().map(Workload::of).collect(),
     }
@@ -113,6 +124,7 @@ impl<'a> Workload<'a> {
             format: Format::of(status.format),
             generation: status.generation.0,
             listeners: status.listeners.iter().map(ListenAddress::to_string).collect(),
+            topology: status.topology.as_str(),
             instances: status.instances,
             restarts: status.restarts,
             connections: status.connections,
@@ -124,7 +136,11 @@ impl<'a> Workload<'a> {
             events: status.events,
             unknown_ids: status.unknown_ids,
             slow_closed: status.slow_closed,
+            instances_failed: status.instances_failed,
+            refused: status.refused,
             guest_memory_bytes: status.guest_memory_bytes,
+            set_aside: status.set_aside,
+            journal_bytes: status.journal_bytes,
             checkpoint: status.checkpoint.map(|checkpoint| Checkpoint {
                 at: rfc3339(checkpoint.at),
                 batches: checkpoint.batches.0,
@@ -239,14 +255,16 @@ mod tests {
                 "schema_version": 1,
                 "host": {
                     "version": "0.1.0", "pid": 4711, "data": "/d", "uptime_ns": 125_000_000_000_u64, "boot": 2,
-                    "memory_bytes": 34 << 20, "free_disk_bytes": 12_u64 << 30, "connection_capacity": 9500
+                    "memory_bytes": 34 << 20, "free_disk_bytes": 12_u64 << 30, "connection_capacity": 9500,
+                    "session_capacity": 9500, "session_bound": "open-files", "sessions": 0
                 },
                 "workloads": [{
                     "name": "counter", "state": "running", "why": null, "version": "1.1.0", "digest": "07".repeat(32),
                     "format": { "schema": 2, "fingerprint": "ffffffffffffffff" }, "generation": 2,
                     "listeners": ["tcp://127.0.0.1:7000"], "instances": 1, "restarts": 0, "connections": 500,
                     "queued_events": 0, "queued_bytes": 0, "timers": 1, "calls": 0, "batches": 350, "events": 12345,
-                    "unknown_ids": 0, "slow_closed": 0, "guest_memory_bytes": 1 << 20,
+                    "unknown_ids": 0, "slow_closed": 0, "topology": "single", "instances_failed": 0, "refused": 0, "guest_memory_bytes": 1 << 20,
+                    "set_aside": 0, "journal_bytes": 4096,
                     "checkpoint": { "at": "2023-11-14T22:13:20Z", "batches": 300, "state_bytes": 1536 },
                     "swap": {
                         "swap": 3, "phase": "probation", "from": "1.0.0", "to": "1.1.0",
