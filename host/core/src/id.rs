@@ -37,13 +37,7 @@ impl TryFrom<String> for WorkloadName {
     type Error = InvalidWorkloadName;
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
-        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.');
-        let begins_well = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        if begins_well && name.len() <= WORKLOAD_NAME_LIMIT_BYTES && name.bytes().all(allowed) {
-            Ok(Self(name))
-        } else {
-            Err(InvalidWorkloadName { name })
-        }
+        if is_name(&name, WORKLOAD_NAME_LIMIT_BYTES) { Ok(Self(name)) } else { Err(InvalidWorkloadName { name }) }
     }
 }
 
@@ -65,6 +59,71 @@ impl fmt::Display for WorkloadName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Longest name of a host in bytes: one label of a DNS name.
+pub const HOST_NAME_LIMIT_BYTES: usize = 63;
+
+/// Name of a host in its fleet: lower-case letters, digits, `-`, `_` and `.`, beginning with a letter or a digit.
+///
+/// Its certificate says it, so a host can't speak for another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostId(String);
+
+/// A name that can't be a host's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{name}` can't name a host: use 1 to {HOST_NAME_LIMIT_BYTES} lower-case letters, digits, `-`, `_` or `.`, \
+     beginning with a letter or a digit"
+)]
+pub struct InvalidHostId {
+    /// What was given.
+    pub name: String,
+}
+
+impl HostId {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for HostId {
+    type Error = InvalidHostId;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        if is_name(&name, HOST_NAME_LIMIT_BYTES) { Ok(Self(name)) } else { Err(InvalidHostId { name }) }
+    }
+}
+
+impl FromStr for HostId {
+    type Err = InvalidHostId;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::try_from(name.to_owned())
+    }
+}
+
+impl From<HostId> for String {
+    fn from(name: HostId) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for HostId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Lower-case letters, digits, `-`, `_` and `.`, beginning with a letter or a digit.
+pub(crate) fn is_name(name: &str, limit_bytes: usize) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    name.len() <= limit_bytes
+        && name.bytes().next().is_some_and(plain)
+        && name.bytes().all(|b| plain(b) || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// SHA-256 of a component's bytes.
@@ -164,6 +223,18 @@ macro_rules! number {
 number! {
     /// Counter per workload, raised by each switch; fences stale commands.
     Generation
+}
+number! {
+    /// A rollout of a fleet, counted from 1.
+    RolloutId
+}
+number! {
+    /// Which start of a coordinator speaks: raised by each, so that the word of an older one is known as such.
+    Epoch
+}
+number! {
+    /// A command to a host, counted by the coordinator and never given twice.
+    CommandId
 }
 number! {
     /// A swap of this host, counted from 1.

@@ -10,6 +10,7 @@ pub mod comparison;
 pub mod event;
 pub mod history;
 pub mod id;
+pub mod label;
 pub mod plan;
 pub mod policy;
 pub mod release;
