@@ -237,6 +237,14 @@ number! {
     CommandId
 }
 number! {
+    /// A revision of a workload that the fleet was asked to run, counted by the coordinator: the same content, the same number.
+    RevisionId
+}
+number! {
+    /// A question to a host, counted within its rollout: an answer to an older one is known as such.
+    QuestionId
+}
+number! {
     /// A swap of this host, counted from 1.
     SwapId
 }
@@ -255,6 +263,24 @@ number! {
 number! {
     /// How many batches a workload has handled since it first started.
     BatchSeq
+}
+
+impl CommandId {
+    /// Bits that count the commands of one rollout: ten thousand hosts take a few hundred thousand.
+    const COUNT_BITS: u32 = 24;
+
+    /// The `count`th command of a rollout: whatever a later rollout orders has a higher number. What a coordinator orders
+    /// outside of a rollout gets a number from the rollouts' counter for itself.
+    #[must_use]
+    pub const fn of(rollout: RolloutId, count: u32) -> Self {
+        Self((rollout.0 << Self::COUNT_BITS) + count as u64)
+    }
+
+    /// The rollout it belongs to.
+    #[must_use]
+    pub const fn rollout(self) -> RolloutId {
+        RolloutId(self.0 >> Self::COUNT_BITS)
+    }
 }
 
 impl Generation {

@@ -8,6 +8,7 @@
 pub mod capacity;
 pub mod comparison;
 pub mod event;
+pub mod fleet;
 pub mod history;
 pub mod id;
 pub mod label;
@@ -15,6 +16,7 @@ pub mod plan;
 pub mod policy;
 pub mod release;
 pub mod request;
+pub mod rollout;
 pub mod sessions;
 pub mod status;
 pub mod swap;

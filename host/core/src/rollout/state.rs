@@ -1,0 +1,514 @@
+//! Where a rollout stands, and where each of its hosts does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    command::{ActionKind, Measured},
+    planner::Refusal,
+};
+use crate::{
+    fleet::Running,
+    id::{CommandId, Epoch, Generation, HostId, QuestionId},
+    plan::WayBack,
+    time::UnixNanos,
+};
+
+/// Where a rollout stands. Each state carries what it needs and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum State {
+    /// It waits for its time.
+    Scheduled {
+        /// When it begins.
+        at: UnixNanos,
+        /// When it is too late to begin.
+        latest: UnixNanos,
+    },
+    /// What is known of the fleet is being gathered.
+    Discovering {
+        /// Hosts that are waited for.
+        waiting_for: BTreeSet<HostId>,
+    },
+    /// Every host fetches, verifies, compiles and rehearses; nothing has changed on any.
+    Preparing,
+    /// The hosts of a wave are switched.
+    Switching {
+        /// Which wave, counted from 0.
+        wave: usize,
+    },
+    /// All hosts switched so far are watched.
+    Verifying {
+        /// The wave that was switched last.
+        wave: usize,
+        /// A person ended the monitoring: healthy once is enough.
+        promoted: bool,
+        /// What is known of each host since the state was entered.
+        watched: BTreeMap<HostId, Watch>,
+    },
+    /// All are healthy; the delay before the next wave runs.
+    Resting {
+        /// The next wave.
+        next: usize,
+        /// When it begins.
+        until: UnixNanos,
+    },
+    /// Every switched host lets go of its predecessor.
+    Committing,
+    /// Switched hosts are put back.
+    RollingBack {
+        /// Why.
+        cause: Cause,
+    },
+    /// Nothing moves until a person says so, and what is under way on hosts is let finish.
+    Paused {
+        /// Where it goes on.
+        resume_to: Box<State>,
+        /// Why.
+        why: PauseReason,
+    },
+    /// It failed and is left as it is, predecessors kept, until a person decides.
+    Held {
+        /// Why.
+        why: String,
+    },
+    /// Over: the target is what hosts shall run.
+    Complete,
+    /// Over: every host could switch; none was.
+    Rehearsed,
+    /// Over: it was refused before anything was asked of a host.
+    Refused {
+        /// Why.
+        refusal: Box<Refusal>,
+    },
+    /// Over: it failed, or came too late, before any host was switched. Nothing has changed.
+    Failed {
+        /// Why.
+        why: String,
+    },
+    /// Over: every host that was switched runs what it ran before.
+    RolledBack {
+        /// Why.
+        why: String,
+    },
+    /// Over, but for hosts that could not be put back or did not answer.
+    RollbackIncomplete {
+        /// Why.
+        why: String,
+    },
+    /// Over: a person cancelled it.
+    Cancelled {
+        /// What became of hosts that were switched.
+        kept: bool,
+    },
+}
+
+/// A state's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StateName {
+    /// See [`State::Scheduled`].
+    Scheduled,
+    /// See [`State::Discovering`].
+    Discovering,
+    /// See [`State::Preparing`].
+    Preparing,
+    /// See [`State::Switching`].
+    Switching,
+    /// See [`State::Verifying`].
+    Verifying,
+    /// See [`State::Resting`].
+    Resting,
+    /// See [`State::Committing`].
+    Committing,
+    /// See [`State::RollingBack`].
+    RollingBack,
+    /// See [`State::Paused`].
+    Paused,
+    /// See [`State::Held`].
+    Held,
+    /// See [`State::Complete`].
+    Complete,
+    /// See [`State::Rehearsed`].
+    Rehearsed,
+    /// See [`State::Refused`].
+    Refused,
+    /// See [`State::Failed`].
+    Failed,
+    /// See [`State::RolledBack`].
+    RolledBack,
+    /// See [`State::RollbackIncomplete`].
+    RollbackIncomplete,
+    /// See [`State::Cancelled`].
+    Cancelled,
+}
+
+impl StateName {
+    /// As written for people and programs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Discovering => "discovering",
+            Self::Preparing => "preparing",
+            Self::Switching => "switching",
+            Self::Verifying => "verifying",
+            Self::Resting => "resting",
+            Self::Committing => "committing",
+            Self::RollingBack => "rolling-back",
+            Self::Paused => "paused",
+            Self::Held => "held",
+            Self::Complete => "complete",
+            Self::Rehearsed => "rehearsed",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled-back",
+            Self::RollbackIncomplete => "rollback-incomplete",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for StateName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl State {
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> StateName {
+        match self {
+            Self::Scheduled { .. } => StateName::Scheduled,
+            Self::Discovering { .. } => StateName::Discovering,
+            Self::Preparing => StateName::Preparing,
+            Self::Switching { .. } => StateName::Switching,
+            Self::Verifying { .. } => StateName::Verifying,
+            Self::Resting { .. } => StateName::Resting,
+            Self::Committing => StateName::Committing,
+            Self::RollingBack { .. } => StateName::RollingBack,
+            Self::Paused { .. } => StateName::Paused,
+            Self::Held { .. } => StateName::Held,
+            Self::Complete => StateName::Complete,
+            Self::Rehearsed => StateName::Rehearsed,
+            Self::Refused { .. } => StateName::Refused,
+            Self::Failed { .. } => StateName::Failed,
+            Self::RolledBack { .. } => StateName::RolledBack,
+            Self::RollbackIncomplete { .. } => StateName::RollbackIncomplete,
+            Self::Cancelled { .. } => StateName::Cancelled,
+        }
+    }
+
+    /// Whether it is over. Obligations to single hosts may remain.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        matches!(
+            self,
+            Self::Complete
+                | Self::Rehearsed
+                | Self::Refused { .. }
+                | Self::Failed { .. }
+                | Self::RolledBack { .. }
+                | Self::RollbackIncomplete { .. }
+                | Self::Cancelled { .. }
+        )
+    }
+
+    /// Whether only a person can move it.
+    #[must_use]
+    pub const fn waits_for_a_person(&self) -> bool {
+        matches!(self, Self::Paused { .. } | Self::Held { .. })
+    }
+
+    /// Whether it still brings its target to hosts.
+    #[must_use]
+    pub(super) const fn is_forward(&self) -> bool {
+        matches!(self, Self::Preparing | Self::Switching { .. } | Self::Verifying { .. } | Self::Resting { .. })
+    }
+}
+
+/// Why hosts are put back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Cause {
+    /// Something went wrong.
+    Failure {
+        /// What.
+        why: String,
+    },
+    /// A person asked for it.
+    Asked {
+        /// Who.
+        by: String,
+    },
+    /// A person cancelled the rollout.
+    Cancelled {
+        /// Who.
+        by: String,
+    },
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failure { why } => f.write_str(why),
+            Self::Asked { by } => write!(f, "{by} asked for it"),
+            Self::Cancelled { by } => write!(f, "{by} cancelled it"),
+        }
+    }
+}
+
+/// Why nothing moves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum PauseReason {
+    /// A person said so.
+    Asked {
+        /// Who.
+        by: String,
+    },
+    /// A host did not answer, and the policy is to wait for a person.
+    Unreachable {
+        /// Which.
+        host: HostId,
+    },
+    /// A host is connected, and its health can't be found out.
+    UnknownHealth {
+        /// Which.
+        host: HostId,
+        /// Why.
+        why: String,
+    },
+}
+
+impl fmt::Display for PauseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked { by } => write!(f, "{by} paused it"),
+            Self::Unreachable { host } => write!(f, "{host} did not answer in time"),
+            Self::UnknownHealth { host, why } => {
+                write!(f, "{host} is connected, and its health can't be found out: {why}")
+            }
+        }
+    }
+}
+
+/// What is known of a switched host while it is watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// Since when every answer was good, at this generation.
+    pub well_since: Option<(UnixNanos, Generation)>,
+    /// When the last good answer came.
+    pub last_well: Option<UnixNanos>,
+    /// Answers in a row that were not good enough.
+    pub bad: u32,
+    /// Questions in a row that nobody could answer.
+    pub unknown: u32,
+    /// What comes next.
+    pub next: Ask,
+    /// What was last seen, in words.
+    pub seen: String,
+}
+
+/// What comes next for a host that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ask {
+    /// It is asked at this time.
+    At(UnixNanos),
+    /// It was asked.
+    Open {
+        /// With this number.
+        ask: QuestionId,
+        /// When an answer is no longer waited for.
+        until: UnixNanos,
+    },
+}
+
+impl Default for Ask {
+    fn default() -> Self {
+        Self::At(UnixNanos(0))
+    }
+}
+
+/// Where a host stands in its rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum HostState {
+    /// Nothing was done there.
+    Pending,
+    /// It rehearsed and could switch.
+    Prepared {
+        /// When.
+        at: UnixNanos,
+    },
+    /// It was told to switch.
+    Sent {
+        /// When it was prepared.
+        prepared: UnixNanos,
+    },
+    /// It serves the new release; the predecessor is kept.
+    Switched {
+        /// When that became known.
+        since: UnixNanos,
+    },
+    /// It serves it and was healthy throughout its wave's verification; the predecessor is kept.
+    Healthy {
+        /// When it was verified.
+        since: UnixNanos,
+    },
+    /// It serves it for good.
+    Committed,
+    /// What was there before serves again.
+    RolledBack {
+        /// Why.
+        why: String,
+    },
+    /// It could not switch; what was there before serves on.
+    Failed {
+        /// Why.
+        why: String,
+    },
+    /// It did not answer in time: it may have switched or not.
+    Unknown {
+        /// When that was found.
+        since: UnixNanos,
+        /// What it was last known to be.
+        was: Box<HostState>,
+    },
+    /// It can't go back, or went wrong in a way that only a person can set right.
+    Stuck {
+        /// Why.
+        why: String,
+    },
+    /// Somebody else changed what runs there; it is let be.
+    Drifted {
+        /// What runs there.
+        running: Option<Running>,
+    },
+}
+
+impl HostState {
+    /// As written for people and programs.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Prepared { .. } => "prepared",
+            Self::Sent { .. } => "sent",
+            Self::Switched { .. } => "switched",
+            Self::Healthy { .. } => "healthy",
+            Self::Committed => "committed",
+            Self::RolledBack { .. } => "rolled-back",
+            Self::Failed { .. } => "failed",
+            Self::Unknown { .. } => "unknown",
+            Self::Stuck { .. } => "stuck",
+            Self::Drifted { .. } => "drifted",
+        }
+    }
+
+    /// Whether it serves the new release and can still be put back.
+    #[must_use]
+    pub const fn is_switched(&self) -> bool {
+        matches!(self, Self::Switched { .. } | Self::Healthy { .. })
+    }
+
+    /// Why, where there is something to explain.
+    #[must_use]
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Self::RolledBack { why } | Self::Failed { why } | Self::Stuck { why } => Some(why),
+            _ => None,
+        }
+    }
+}
+
+/// A host's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Link {
+    /// It is there.
+    Up,
+    /// It is not.
+    Down {
+        /// Since when.
+        since: UnixNanos,
+    },
+}
+
+/// A command that a host has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// Which.
+    pub command: CommandId,
+    /// The coordinator's start that gave it.
+    pub epoch: Epoch,
+    /// What it says.
+    pub action: ActionKind,
+    /// When it was sent.
+    pub sent: UnixNanos,
+    /// When the host counts as unknown.
+    pub deadline: UnixNanos,
+}
+
+/// All that a rollout knows of one of its hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRecord {
+    /// Its wave, counted from 0.
+    pub wave: usize,
+    /// What ran there; none where the workload was not.
+    pub before: Option<Running>,
+    /// Where it stands.
+    pub state: HostState,
+    /// Its connection.
+    pub link: Link,
+    /// The command it has not answered. Never is there a second one.
+    pub open: Option<Open>,
+    /// It was asked what it runs after the open command was sent: the answer says what became of that.
+    pub asked: Option<QuestionId>,
+    /// The highest generation it has reported.
+    pub generation: Generation,
+    /// Why it counts as failed, if it does.
+    pub failure: Option<String>,
+    /// It was sent a switch whose fate it has not told: only a later command makes sure that the switch is never begun.
+    pub loose: bool,
+    /// It has served the new release in this rollout.
+    pub was_switched: bool,
+    /// How it could go back, once it is prepared.
+    pub way_back: Option<WayBack>,
+    /// What its rehearsal showed.
+    pub notes: Vec<String>,
+    /// What its swap cost.
+    pub measured: Option<Measured>,
+    /// What a person said became of it.
+    pub resolved: Option<Resolution>,
+}
+
+/// What a person says became of a host that can't tell itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resolution {
+    /// It runs the new release for good.
+    Committed,
+    /// It runs what it ran before.
+    RolledBack,
+    /// It will not come back.
+    Gone,
+}
+
+impl Resolution {
+    /// As written for people and programs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::RolledBack => "rolled-back",
+            Self::Gone => "gone",
+        }
+    }
+}
