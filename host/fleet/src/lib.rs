@@ -1,4 +1,19 @@
 //! A fleet of hosts: who belongs to it, what shall run where, and how a release reaches all of them.
 #![warn(missing_docs)]
 
+pub mod clock;
+pub mod identity;
+pub mod join;
 pub mod store;
+pub mod transport;
+
+/// The generated messages, clients and servers.
+#[expect(
+    missing_docs,
+    unused_qualifications,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; proto/ is documented"
+)]
+pub mod pb {
+    tonic::include_proto!("hotswap.fleet.v1");
+}
