@@ -44,7 +44,8 @@ impl FleetStream {
         &self.caller
     }
 
-    /// Ends a stranger's connection when its time is over.
+    /// Ends a stranger's connection when its time is over, whatever it is waited for: one that takes no answers is only
+    /// written to.
     fn in_time(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let over = self.gone_by.as_mut().is_some_and(|gone_by| gone_by.as_mut().poll(context).is_ready());
         if !over {
@@ -69,7 +70,6 @@ impl AsyncRead for FleetStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // A connection is always being read from: whatever else it waits for, its end is noticed here.
         self.in_time(context)?;
         Pin::new(&mut self.tls).poll_read(context, buffer)
     }
@@ -77,10 +77,12 @@ impl AsyncRead for FleetStream {
 
 impl AsyncWrite for FleetStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.in_time(context)?;
         Pin::new(&mut self.tls).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.in_time(context)?;
         Pin::new(&mut self.tls).poll_flush(context)
     }
 
@@ -93,6 +95,7 @@ impl AsyncWrite for FleetStream {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.in_time(context)?;
         Pin::new(&mut self.tls).poll_write_vectored(context, bytes)
     }
 

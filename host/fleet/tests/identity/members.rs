@@ -1,14 +1,18 @@
 //! Who is believed, by the coordinator and by its clients.
 
+use std::sync::Arc;
+
 use host_api::Failure;
 use host_fleet::{
     identity::{Authority, Kind},
     transport::{ConnectError, Trust},
 };
+use rustls::{ServerConfig, pki_types::PrivatePkcs8KeyDer};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
+use tokio_rustls::TlsAcceptor;
 use tonic::Status;
 
 use crate::world::{Fleet, Hands, NOW, YEAR, connecting, impostor, name, who_am_i};
@@ -129,4 +133,30 @@ async fn nobody_and_somebody_else_are_told_apart() {
     let (_, answer) = tokio::join!(web_server, connecting(&address, None, fleet.trust()));
     let somebody = answer.expect_err("a web server");
     assert!(matches!(somebody, ConnectError::NotACoordinator { .. }), "{somebody:?}");
+}
+
+#[tokio::test]
+async fn another_programs_tls_server_is_no_coordinator() {
+    let fleet = Fleet::start().await;
+    let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()).into();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .expect("they fit");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").into();
+    for trust in [fleet.trust(), Trust::Key(fleet.authority.certificate().key())] {
+        let serving = async {
+            let (stream, _) = listener.accept().await.expect("a client");
+            acceptor.accept(stream).await.map(|_| ())
+        };
+        let (served, answer) = tokio::join!(serving, connecting(&address, None, trust));
+        served.expect_err("the client went away");
+        let error = answer.expect_err("no coordinator");
+        assert!(matches!(error, ConnectError::NotACoordinator { .. }), "{error:?}");
+    }
 }
