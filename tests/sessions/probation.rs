@@ -104,7 +104,7 @@ fn a_deploy_during_probation_makes_the_release_before_it_permanent() {
 }
 
 #[test]
-fn where_no_way_leads_back_a_session_that_changed_is_closed_and_counted_and_others_stay() {
+fn where_no_way_leads_back_a_session_that_changed_is_closed_only_with_leave_and_counted_and_others_stay() {
     let host = counting("counter", &[]);
     let mut clients: Vec<_> = (0..4).map(|_| host.connect()).collect();
     ask_all(&mut clients, "1.0.0 1");
@@ -113,6 +113,14 @@ fn where_no_way_leads_back_a_session_that_changed_is_closed_and_counted_and_othe
     let mut changed = clients.pop().unwrap();
     assert_eq!(changed.ask("incr"), "1.0.0 2");
     let done = host.cli(&["rollback", "counter", "--output", "json"]);
+    assert_eq!(done.code, 1, "{done:?}\n{}", host.log());
+    let why = done.json()["report"]["why"].as_str().unwrap().to_owned();
+    let words = "1 of 4 sessions changed since the switch and would be closed, for 1.0.1 can't write the old format";
+    assert!(why.starts_with(words) && why.contains("--allow-loss"), "{why}");
+    assert_eq!(host.events("swap.stays").len(), 1);
+    assert_eq!(changed.ask("incr"), "1.0.0 3", "it is as if nobody had asked");
+    assert_eq!((host.phase().as_str(), &host.workload("counter")["generation"]), ("probation", &2.into()));
+    let done = host.cli(&["rollback", "counter", "--allow-loss", "--output", "json"]);
     assert_eq!(done.code, 0, "{done:?}\n{}", host.log());
     let report = &done.json()["report"];
     assert_eq!((&report["running"], &report["instances"]["closed"]), (&"1.0.0".into(), &1.into()), "{report}");
@@ -120,6 +128,47 @@ fn where_no_way_leads_back_a_session_that_changed_is_closed_and_counted_and_othe
     assert_eq!(deploy.end().code, 3);
     assert_eq!(changed.rest(), b"", "its state can't be written in the old format");
     ask_all(&mut clients, "1.0.0 2");
+}
+
+#[test]
+fn sessions_that_did_nothing_since_the_switch_go_back_without_leave_to_lose_any() {
+    let host = counting("counter", &[]);
+    let mut clients: Vec<_> = (0..4).map(|_| host.connect()).collect();
+    ask_all(&mut clients, "1.0.0 1");
+    let deploy = host.begin_deploy(&host.fault("upgrade-only"), "1.0.1", &["--probation", "1h"]);
+    host.eventually("it is on probation", || host.phase() == "probation");
+    let done = host.cli(&["rollback", "counter", "--output", "json"]);
+    assert_eq!(done.code, 0, "{done:?}\n{}", host.log());
+    let report = &done.json()["report"];
+    assert_eq!((&report["way"], &report["instances"]["closed"]), (&"unchanged".into(), &0.into()), "{report}");
+    assert_eq!(deploy.end().code, 3);
+    ask_all(&mut clients, "1.0.0 2");
+}
+
+#[test]
+fn a_rollback_by_hand_gives_up_no_session_that_is_busy_without_leave() {
+    let host = counting("counter", &["--handle-fuel", "1000000000000"]);
+    let mut clients: Vec<_> = (0..3).map(|_| host.connect()).collect();
+    ask_all(&mut clients, "1.0.0 1");
+    let arguments = ["--probation", "1h", "--timeout", "400ms"];
+    let deploy = host.begin_deploy(&host.fault("handle-busy"), "1.0.1", &arguments);
+    host.eventually("it is on probation", || host.phase() == "probation");
+    let [mut short, mut long] = [host.connect(), host.connect()];
+    for (client, line) in [(&mut short, "busy 3000"), (&mut long, "busy 1000000")] {
+        client.send(&format!("{line}\n"));
+        host.eventually("it was read", || count(&host.workload("counter"), "queued_events") == 0);
+    }
+    let done = host.cli(&["rollback", "counter", "--output", "json"]);
+    assert_eq!(done.code, 1, "{done:?}\n{}", host.log());
+    let why = done.json()["report"]["why"].as_str().unwrap().to_owned();
+    assert!(why.contains(" sessions did not come to the end of a batch within 400ms"), "{why}");
+    ask_all(&mut clients, "1.0.0 2");
+    assert!(short.line().starts_with("1.0.0 "), "it came to its end and was answered");
+    let done = host.cli(&["rollback", "counter", "--allow-loss", "--output", "json"]);
+    assert_eq!(done.code, 0, "{done:?}\n{}", host.log());
+    assert_eq!(deploy.end().code, 3);
+    ask_all(&mut clients, "1.0.0 3");
+    assert_eq!(short.ask("incr"), "1.0.0 1", "it went back with what it knew");
 }
 
 #[test]

@@ -228,7 +228,7 @@ pub enum Input {
     /// The old instance was made anew, or can't be.
     Rebuilt(Result<(), String>),
     /// The way back worked, or did not.
-    RolledBack(Result<(), String>),
+    RolledBack(Result<(), NoWay>),
     /// A person asks for the predecessor.
     RollBackWanted {
         /// Why.
@@ -249,6 +249,27 @@ pub enum CallFault {
     Error(String),
     /// It trapped, or was cut off; the instance is lost.
     Lost(String),
+}
+
+/// Why a way did not lead back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoWay {
+    /// It can't be gone.
+    Blocked(String),
+    /// It can be gone, and would cost this, which nobody allowed. Nothing has changed yet.
+    Costs(String),
+}
+
+impl From<String> for NoWay {
+    fn from(why: String) -> Self {
+        Self::Blocked(why)
+    }
+}
+
+impl From<&str> for NoWay {
+    fn from(why: &str) -> Self {
+        Self::Blocked(why.to_owned())
+    }
 }
 
 /// Which release is meant.
@@ -321,7 +342,7 @@ pub struct PhaseTime {
 /// One swap, from its preparation to its end.
 ///
 /// Input: [`handle`](Self::handle). Getters: [`phase`](Self::phase), [`phase_name`](Self::phase_name),
-/// [`times`](Self::times), [`pause`](Self::pause), [`wakes_at`](Self::wakes_at).
+/// [`times`](Self::times), [`pause`](Self::pause), [`may_lose`](Self::may_lose), [`wakes_at`](Self::wakes_at).
 #[derive(Clone, Debug)]
 pub struct Swap {
     id: SwapId,
@@ -428,6 +449,16 @@ impl Swap {
     #[must_use]
     pub const fn pause(&self) -> Option<Duration> {
         self.pause
+    }
+
+    /// Whether the rollback under way may close sessions for which no way leads back. One that a person asked for only where
+    /// they allow loss; of a release that failed they would be lost in any case.
+    #[must_use]
+    pub const fn may_lose(&self) -> bool {
+        match self.phase {
+            Phase::RollingBack { asked: Some(Asked { allow_loss, .. }), .. } => allow_loss || self.policy.allow_loss,
+            _ => true,
+        }
     }
 
     /// When it wants [`Input::Tick`].
@@ -626,13 +657,20 @@ impl Swap {
         way: RollbackWay,
         why: String,
         asked: Option<Asked>,
-        result: Result<(), String>,
+        result: Result<(), NoWay>,
         now: Moment,
     ) -> Vec<Effect> {
-        let Err(error) = result else {
-            // Not entered as a phase of its own: recording belongs to the rollback's time.
-            self.phase = Phase::RecordingRollback { way, why };
-            return vec![Effect::Resume(Side::Old), Effect::Record(Side::Old)];
+        let error = match (result, asked) {
+            (Ok(()), _) => {
+                // Not entered as a phase of its own: recording belongs to the rollback's time.
+                self.phase = Phase::RecordingRollback { way, why };
+                return vec![Effect::Resume(Side::Old), Effect::Record(Side::Old)];
+            }
+            // No other way is tried: this one is open to whoever allows what it costs.
+            (Err(NoWay::Costs(cost)), Some(asked)) => {
+                return self.stay(asked, format!("{cost}; --allow-loss goes back all the same"), now);
+            }
+            (Err(NoWay::Blocked(error) | NoWay::Costs(error)), _) => error,
         };
         if let Some(way) = self.next_way(way, asked) {
             self.phase = Phase::RollingBack { way, why: format!("{why}; {error}"), asked };
@@ -642,14 +680,18 @@ impl Swap {
         if way == RollbackWay::Replay {
             why.push_str("; the state at the switch alone would lose what came since (--allow-loss)");
         }
-        if let Some(Asked { until, .. }) = asked {
-            // Nothing is wrong with it but that somebody wanted another.
-            self.enter(Phase::Probation { until }, now);
-            return vec![Effect::Resume(Side::New), Effect::Stay(why)];
+        if let Some(asked) = asked {
+            return self.stay(asked, why, now);
         }
         let mut effects = vec![Effect::Stop];
         effects.extend(self.end(Outcome::Stopped { why }, now));
         effects
+    }
+
+    /// Nothing is wrong with the new release but that somebody wanted another.
+    fn stay(&mut self, asked: Asked, why: String, now: Moment) -> Vec<Effect> {
+        self.enter(Phase::Probation { until: asked.until }, now);
+        vec![Effect::Resume(Side::New), Effect::Stay(why)]
     }
 
     /// What is tried when this way did not lead back.

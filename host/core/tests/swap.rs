@@ -11,7 +11,7 @@ use host_core::{
     plan::{Direction, StatePath, SwapPlan, WayBack},
     policy::SwapPolicy,
     release::StateFormat,
-    swap::{CallFault, Effect, Input, Outcome, Phase, PhaseName, RollbackWay, Side, Swap},
+    swap::{CallFault, Effect, Input, NoWay, Outcome, Phase, PhaseName, RollbackWay, Side, Swap},
     time::Moment,
 };
 use proptest::prelude::*;
@@ -151,7 +151,12 @@ fn perform(world: &mut World, effect: Effect, dice: &mut Dice, now: &mut Moment)
         }
         Effect::RollBack(_) => {
             world.paused = true;
-            let result = dice.ok();
+            let result = match dice.roll(6) {
+                0 => Err(NoWay::Blocked("chance".to_owned())),
+                // Of a rollback that nobody asked for it counts as any other failure.
+                1 => Err(NoWay::Costs("chance".to_owned())),
+                _ => Ok(()),
+            };
             if result.is_ok() {
                 world.in_place = Some(Side::Old);
             }
@@ -356,9 +361,9 @@ fn a_rollback_tries_the_ways_from_the_exact_one_to_the_lossy_one() {
     let mut swap = serving(SwapPolicy { allow_loss: true, ..SwapPolicy::default() });
     let effects = swap.handle(Input::Failed("trap".to_owned()), Moment(46));
     assert_eq!(effects, [Effect::RollBack(RollbackWay::Downgrade)]);
-    let effects = swap.handle(Input::RolledBack(Err("lost".to_owned())), Moment(47));
+    let effects = swap.handle(Input::RolledBack(Err("lost".into())), Moment(47));
     assert_eq!(effects, [Effect::RollBack(RollbackWay::Replay)]);
-    let effects = swap.handle(Input::RolledBack(Err("overflow".to_owned())), Moment(48));
+    let effects = swap.handle(Input::RolledBack(Err("overflow".into())), Moment(48));
     assert_eq!(effects, [Effect::RollBack(RollbackWay::Checkpoint)]);
     let effects = swap.handle(Input::RolledBack(Ok(())), Moment(49));
     assert_eq!(effects, [Effect::Resume(Side::Old), Effect::Record(Side::Old)]);
@@ -374,8 +379,8 @@ fn a_rollback_tries_the_ways_from_the_exact_one_to_the_lossy_one() {
 fn events_are_lost_only_where_that_is_allowed() {
     let mut swap = serving(SwapPolicy::default());
     swap.handle(Input::Failed("trap".to_owned()), Moment(46));
-    swap.handle(Input::RolledBack(Err("lost".to_owned())), Moment(47));
-    let effects = swap.handle(Input::RolledBack(Err("overflow".to_owned())), Moment(48));
+    swap.handle(Input::RolledBack(Err("lost".into())), Moment(47));
+    let effects = swap.handle(Input::RolledBack(Err("overflow".into())), Moment(48));
     let [Effect::Stop, Effect::Finish(Outcome::Stopped { why })] = &effects[..] else { panic!("{effects:?}") };
     assert!(why.contains("--allow-loss"), "{why}");
 }
@@ -398,16 +403,41 @@ fn a_rollback_that_is_asked_for_and_not_possible_leaves_the_new_release_on_proba
     swap.handle(Input::Verified(Ok(())), Moment(60));
     let wanted = || Input::RollBackWanted { why: "a person".to_owned(), allow_loss: false };
     swap.handle(wanted(), Moment(70));
-    swap.handle(Input::RolledBack(Err("no format".to_owned())), Moment(71));
-    let effects = swap.handle(Input::RolledBack(Err("no journal".to_owned())), Moment(72));
+    swap.handle(Input::RolledBack(Err("no format".into())), Moment(71));
+    let effects = swap.handle(Input::RolledBack(Err("no journal".into())), Moment(72));
     let [Effect::Resume(Side::New), Effect::Stay(why)] = &effects[..] else { panic!("{effects:?}") };
     assert!(why.contains("no journal") && why.contains("--allow-loss"), "{why}");
     assert_eq!(swap.phase(), &Phase::Probation { until: None });
     // With leave to lose events it is possible.
     swap.handle(Input::RollBackWanted { why: "a person".to_owned(), allow_loss: true }, Moment(80));
-    swap.handle(Input::RolledBack(Err("no format".to_owned())), Moment(81));
-    let effects = swap.handle(Input::RolledBack(Err("no journal".to_owned())), Moment(82));
+    swap.handle(Input::RolledBack(Err("no format".into())), Moment(81));
+    let effects = swap.handle(Input::RolledBack(Err("no journal".into())), Moment(82));
     assert_eq!(effects, [Effect::RollBack(RollbackWay::Checkpoint)]);
+}
+
+#[test]
+fn a_rollback_that_is_asked_for_closes_no_session_without_leave() {
+    let mut swap = Swap::new(SwapId(1), SwapPolicy::default(), Moment(0));
+    let path = StatePath::Upgrade { from: format(1), to: format(2) };
+    swap.handle(Input::Prepared(Ok(plan(path, WayBack::Unchanged))), Moment(10));
+    for input in [Input::Quiesced, Input::Snapshot(Ok(())), Input::CodeChanged(Ok(())), Input::Switched] {
+        swap.handle(input, Moment(20));
+    }
+    swap.handle(Input::Recorded(Ok(())), Moment(50));
+    swap.handle(Input::Verified(Ok(())), Moment(60));
+    let wanted = |allow_loss| Input::RollBackWanted { why: "a person".to_owned(), allow_loss };
+    assert_eq!(swap.handle(wanted(false), Moment(70)), [Effect::RollBack(RollbackWay::Unchanged)]);
+    assert!(!swap.may_lose());
+    let effects = swap.handle(Input::RolledBack(Err(NoWay::Costs("2 sessions".to_owned()))), Moment(71));
+    let [Effect::Resume(Side::New), Effect::Stay(why)] = &effects[..] else { panic!("{effects:?}") };
+    assert!(why.contains("2 sessions") && why.contains("--allow-loss"), "{why}");
+    assert!(matches!(swap.phase(), Phase::Probation { until: Some(_) }), "{:?}", swap.phase());
+    swap.handle(wanted(true), Moment(80));
+    assert!(swap.may_lose());
+    // A release that fails is gone back from, whatever it costs: its sessions are lost in any case.
+    let mut swap = serving(SwapPolicy::default());
+    swap.handle(Input::Failed("trap".to_owned()), Moment(46));
+    assert!(swap.may_lose());
 }
 
 #[test]
@@ -418,8 +448,8 @@ fn a_rollback_that_is_asked_for_before_the_verdict_waits_for_it_and_leaves_nothi
     assert_eq!(swap.handle(Input::Recorded(Ok(())), Moment(50)), [Effect::Verify]);
     let effects = swap.handle(Input::Verified(Ok(())), Moment(60));
     assert_eq!(effects, [Effect::RollBack(RollbackWay::Downgrade)]);
-    swap.handle(Input::RolledBack(Err("no format".to_owned())), Moment(61));
-    let effects = swap.handle(Input::RolledBack(Err("no journal".to_owned())), Moment(62));
+    swap.handle(Input::RolledBack(Err("no format".into())), Moment(61));
+    let effects = swap.handle(Input::RolledBack(Err("no journal".into())), Moment(62));
     assert!(matches!(effects[..], [Effect::Resume(Side::New), Effect::Stay(_)]), "{effects:?}");
     assert!(matches!(swap.phase(), Phase::Probation { until: Some(_) }), "{:?}", swap.phase());
 

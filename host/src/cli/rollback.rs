@@ -22,7 +22,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "D", default_value = "5s", value_parser = values::pause_limit)]
     timeout: Duration,
 
-    /// Where no other way leads back from a version on probation, go back to the state at the switch and lose what came since
+    /// Where no other way leads back from a version on probation, go back to the state at the switch and lose what came since;
+    /// close sessions that can't go back
     #[arg(long)]
     allow_loss: bool,
 

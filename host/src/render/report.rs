@@ -301,7 +301,9 @@ fn planned(plan: &SwapPlan) -> Vec<(&'static str, String)> {
     };
     let back = match plan.way_back {
         WayBack::Downgrade => "without loss: the new version writes the old format",
-        WayBack::Unchanged => "session by session: those that changed since the switch would be closed",
+        WayBack::Unchanged => {
+            "session by session: those that changed since the switch would be closed, by hand only with --allow-loss"
+        }
         WayBack::Replay => "by replay: the old version would handle again what came since the switch",
         WayBack::None => "none: the running version does not take the format it hands over; a deploy needs --one-way",
     };

@@ -208,6 +208,11 @@ impl Queue {
         }
     }
 
+    /// Turns and visits that go on.
+    pub(super) fn busy(&self) -> usize {
+        self.core().busy.len()
+    }
+
     /// Whether a turn or visit goes on that has taken too long for others to wait for.
     pub(super) fn straggles(&self) -> bool {
         self.core().busy.iter().any(|since| since.elapsed() > STRAGGLES_AFTER)

@@ -195,6 +195,12 @@ impl Session {
         }
     }
 
+    /// Whether the state that its instance took over when this generation began is no longer its state. While no session runs.
+    pub(super) fn has_changed_since(&self, generation: Generation) -> bool {
+        let seat = self.seat();
+        seat.instance.is_some() && seat.generation == generation && (seat.used || seat.handed.is_none())
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.inflow().turn == Turn::Over
     }

@@ -17,7 +17,7 @@ use host_core::{
     release::{ListenAddress, Revision},
     request::Progress,
     status::RunState,
-    swap::{CallFault, Effect, Input, Outcome, Phase, PhaseName, RollbackWay, Side, Swap},
+    swap::{CallFault, Effect, Input, NoWay, Outcome, Phase, PhaseName, RollbackWay, Side, Swap},
     time::Moment,
 };
 use tokio::{
@@ -257,8 +257,8 @@ impl Director {
                 self.switch();
                 Some(Input::Switched)
             }
-            Effect::Resume(side) => {
-                self.resume(side);
+            Effect::Resume(_) => {
+                self.resume();
                 None
             }
             Effect::Record(side) => Some(Input::Recorded(self.record(side).await)),
@@ -368,15 +368,15 @@ impl Director {
     }
 
     /// The gate opens. The instances of a release that has just taken over are greeted in what time is left.
-    fn resume(&mut self, side: Side) {
+    fn resume(&mut self) {
         self.house.queue.open();
         let now = self.now();
-        if let Some(active) = &mut self.active
-            && let Some(closed) = active.closed.take()
-        {
+        let Some(active) = &mut self.active else { return };
+        if let Some(closed) = active.closed.take() {
             active.report.pause = Some(now.since(closed));
         }
-        if side == Side::New {
+        // Not where a rollback was not possible: what serves has served before.
+        if matches!(active.swap.phase(), Phase::Recording { .. }) {
             self.show_place();
             self.house.go_round(self.house.sessions(), Box::new(greet));
         }
@@ -421,23 +421,36 @@ impl Director {
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
     }
 
-    /// Reinstates the predecessor: each session goes back by itself, before it handles anything else. One that can't is closed.
-    async fn reinstate(&mut self, way: RollbackWay) -> Result<(), String> {
+    /// Reinstates the predecessor: each session goes back by itself, before it handles anything else. One that can't is closed,
+    /// unless that was not allowed: then nothing is changed.
+    async fn reinstate(&mut self, way: RollbackWay) -> Result<(), NoWay> {
         if matches!(way, RollbackWay::Replay | RollbackWay::Checkpoint) {
-            return Err("sessions keep neither a journal nor a checkpoint".to_owned());
+            return Err("sessions keep neither a journal nor a checkpoint".into());
         }
         let closed = self.now();
-        let limit = {
-            let Some(active) = &mut self.active else { return Err("the swap is gone".to_owned()) };
+        let (limit, may_lose) = {
+            let Some(active) = &mut self.active else { return Err("the swap is gone".into()) };
             if active.old.is_none() {
-                return Err("the predecessor is gone".to_owned());
+                return Err("the predecessor is gone".into());
             }
             active.closed = Some(closed);
-            active.swap.policy().pause_limit
+            (active.swap.policy().pause_limit, active.swap.may_lose())
         };
-        self.stop_all(self.house.clock.instant_of(closed.after(limit))).await;
+        if !self.stop_all(self.house.clock.instant_of(closed.after(limit))).await {
+            if !may_lose {
+                // One may have come to its end just now.
+                let busy = self.house.queue.busy().max(1);
+                return Err(NoWay::Costs(format!(
+                    "{busy} sessions did not come to the end of a batch within {limit:?}"
+                )));
+            }
+            // What they do is not done any more.
+            self.house.sessions().iter().for_each(|session| session.doom_if_taken());
+        } else if way == RollbackWay::Unchanged && !may_lose {
+            self.none_changed()?;
+        }
         let Some(old) = self.active.as_mut().and_then(|active| active.old.take()) else {
-            return Err("the predecessor is gone".to_owned());
+            return Err("the predecessor is gone".into());
         };
         let schema = common_format(&self.body.revision, &old.body.revision)
             .filter(|_| way == RollbackWay::Downgrade)
@@ -472,18 +485,28 @@ impl Director {
         Ok(())
     }
 
-    /// Closes the gate. Sessions that don't come to a batch boundary in time are given up: what they do is not done any more.
-    async fn stop_all(&self, until: Instant) {
+    /// Closes the gate. False if there are sessions that don't come to a batch boundary in time.
+    async fn stop_all(&self, until: Instant) -> bool {
         self.house.queue.close();
         tokio::select! {
             biased;
-            () = self.house.queue.stopped() => {}
-            () = sleep_until(until.into()) => {
-                for session in self.house.sessions() {
-                    session.doom_if_taken();
-                }
-            }
+            () = self.house.queue.stopped() => true,
+            () = sleep_until(until.into()) => false,
         }
+    }
+
+    /// While no session runs: whether each can go back with the state that was handed over at the switch.
+    fn none_changed(&self) -> Result<(), NoWay> {
+        let sessions = self.house.sessions();
+        let changed = sessions.iter().filter(|session| session.has_changed_since(self.generation)).count();
+        if changed == 0 {
+            return Ok(());
+        }
+        Err(NoWay::Costs(format!(
+            "{changed} of {} sessions changed since the switch and would be closed, for {} can't write the old format",
+            sessions.len(),
+            self.body.revision.release.version
+        )))
     }
 
     /// The swap is over: nothing of the predecessor is needed any more.

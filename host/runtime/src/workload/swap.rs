@@ -17,7 +17,7 @@ use host_core::{
     release::Revision,
     request::Progress,
     status::RunState,
-    swap::{CallFault, Effect, Input, Outcome, Phase, PhaseName, Side, Swap},
+    swap::{CallFault, Effect, Input, NoWay, Outcome, Phase, PhaseName, Side, Swap},
     time::{Moment, UnixNanos},
 };
 use tokio::{
@@ -307,7 +307,7 @@ impl Actor {
                 let restarted = self.restart("its snapshot failed during a swap").await;
                 Some(Input::Rebuilt(restarted.map(|()| self.note_restart())))
             }
-            Effect::RollBack(way) => Some(Input::RolledBack(self.reinstate(way).await)),
+            Effect::RollBack(way) => Some(Input::RolledBack(self.reinstate(way).await.map_err(NoWay::Blocked))),
             Effect::DropCandidate => {
                 if let Some(active) = &mut self.active {
                     active.candidate = None;
