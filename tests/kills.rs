@@ -186,6 +186,46 @@ fn the_third_start_of_the_host_on_one_probation_rolls_back() {
 }
 
 #[test]
+fn a_release_that_can_t_be_carried_down_is_rolled_back_at_the_hosts_start_and_what_that_costs_is_said() {
+    let mut host = Host::start_with(&["--checkpoint-every", "20ms"], &[]);
+    host.start_counter();
+    let mut client = host.connect();
+    assert_eq!(client.ask("incr"), "1.0.0 1");
+    let deploy = host.begin_deploy(&host.fault("upgrade-only"), "2.0.0", &["--probation", "10m"]);
+    host.eventually("it is on probation", || host.phase() == "probation");
+    for total in 2..=5 {
+        assert_eq!(client.ask("incr"), format!("1.0.0 {total}"));
+    }
+    let all_checkpointed = || {
+        let workload = host.workload("counter");
+        workload["checkpoint"]["batches"] == workload["batches"]
+    };
+    host.eventually("all of it is on disk", all_checkpointed);
+    drop(client);
+    for _ in 0..3 {
+        host.kill();
+        host.run();
+    }
+    assert_ne!(deploy.end().code, 0, "whoever deployed lost the host");
+    assert_eq!(host.connect().ask("incr"), "1.0.0 2", "the total is the one at the switch");
+    let reports = host.reports_of("counter");
+    let undone = reports.iter().find(|report| report["verdict"] == "rolled-back").unwrap();
+    assert_eq!((&undone["to"], &undone["way"]), (&"2.0.0".into(), &"checkpoint".into()), "{undone}");
+    for report in [undone, &reports[0]] {
+        let cost = &report["cost"];
+        // Its first event and four lines, and what the starts told it.
+        assert!(cost["batches"].as_u64() >= Some(5) && cost["events"].as_u64() >= Some(5), "{report}");
+        assert!(cost["checkpoint_age_ns"].as_u64() > Some(0), "{report}");
+        let why = cost["why"].as_str().unwrap();
+        assert!(why.contains("for it does not write the old format") && why.contains("is lost, too"), "{why}");
+    }
+    let how = recovery(&host);
+    assert!(how.contains("from the state at the switch") && how.contains("since the switch are lost"), "{how}");
+    let told = host.events("swap.rolled-back")[0]["message"].as_str().unwrap().to_owned();
+    assert!(told.contains("since the switch are lost") && host.log().contains("since the switch are lost"), "{told}");
+}
+
+#[test]
 fn what_came_after_the_last_checkpoint_of_a_killed_host_is_lost_and_said_so() {
     let mut host = Host::start_with(&["--checkpoint-every", "10m"], &[]);
     host.start_counter();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use host_core::{
-    history::{SwapKind, SwapReport, Verdict},
+    history::{Cost, SwapKind, SwapReport, Verdict},
     id::SwapId,
     plan::common_format,
     release::{ListenAddress, Release, Revision, Topology},
@@ -68,6 +68,8 @@ pub(super) struct RolledBack {
     pub(super) release: Release,
     pub(super) why: String,
     pub(super) way: RollbackWay,
+    /// What it lost.
+    pub(super) cost: Option<Cost>,
 }
 
 impl Inner {
@@ -160,6 +162,7 @@ impl Inner {
         }
         let bound = bind_all(&recovered.entry)?;
         let Recovered { mut entry, body, mut instance, checkpoint, damaged, start, how, old, rolled_back } = recovered;
+        let cost = rolled_back.as_ref().and_then(|rolled_back| rolled_back.cost.clone());
         let mut front = vec![Event::Started(start)];
         // With an empty table every connection that the state knows is gone.
         front.extend(Connections::default().reconcile(&checkpoint.connections, CloseReason::HostRestarted));
@@ -191,18 +194,21 @@ impl Inner {
         };
         let workload = self.spawn(slot, beginning, bound)?;
         slot.set(Place::Running(workload));
-        self.resumed(slot, &entry, how, began).await
+        self.resumed(slot, &entry, (how, cost), began).await
     }
 
-    /// Says that it runs again, and how.
+    /// Says that it runs again, how, and what that cost.
     pub(super) async fn resumed(
         &self,
         slot: &Slot,
         entry: &Entry,
-        how: String,
+        (how, cost): (String, Option<Cost>),
         began: UnixNanos,
     ) -> Result<(), String> {
-        tracing::info!(workload = %slot.name, "{how}");
+        match &cost {
+            None => tracing::info!(workload = %slot.name, "{how}"),
+            Some(Cost { events, batches, .. }) => tracing::warn!(workload = %slot.name, events, batches, "{how}"),
+        }
         self.events.tell("workload.recovered", Some(&slot.name), None, how.clone());
         let mut report = SwapReport::blank(
             slot.name.clone(),
@@ -212,7 +218,7 @@ impl Inner {
         );
         (report.kind, report.verdict) = (SwapKind::Recovery, Verdict::Done);
         (report.running, report.generation) = (Some(report.to.clone()), entry.generation);
-        report.ended = self.clock.unix();
+        (report.ended, report.cost) = (self.clock.unix(), cost);
         report.notes.push(how);
         self.ledger.run(move |ledger| ledger.append(&report)).await.map_err(|error| describe(&error))
     }
@@ -277,9 +283,13 @@ impl Inner {
     }
 
     /// The newest state of the release on probation, in a format that its predecessor takes.
-    async fn carried_down(&self, entry: &Entry, predecessor: &Revision) -> Result<Checkpoint, String> {
-        let (found, _) = self.read(entry, |files, generation| files.newest(generation)).await?;
-        let mut checkpoint = found.ok_or("no whole checkpoint of it is on disk")?;
+    async fn carried_down(
+        &self,
+        entry: &Entry,
+        predecessor: &Revision,
+        newest: Option<Checkpoint>,
+    ) -> Result<Checkpoint, String> {
+        let mut checkpoint = newest.ok_or("no whole checkpoint of it is on disk")?;
         if predecessor.release.description.accepts(checkpoint.format) {
             return Ok(checkpoint);
         }
@@ -294,7 +304,8 @@ impl Inner {
     }
 
     /// The predecessor: from what the new release last wrote, if it can be carried down, or else from the state as it was handed
-    /// over at the switch.
+    /// over at the switch. That loses what came since. Nobody is there to allow it, and a workload that does not run serves
+    /// nobody either: so it is done, counted and said.
     async fn predecessor(
         &self,
         entry: Entry,
@@ -303,13 +314,15 @@ impl Inner {
         why: &str,
     ) -> Result<Recovered, String> {
         let body = self.body_of(&predecessor).await?;
-        let (mut checkpoint, way) = match self.carried_down(&entry, &predecessor).await {
-            Ok(checkpoint) => (checkpoint, RollbackWay::Downgrade),
-            Err(why) => {
-                tracing::warn!(workload = %entry.name, "{why}; the state at the switch has to do");
+        let (newest, _) = self.read(&entry, |files, generation| files.newest(generation)).await?;
+        let (mut checkpoint, way, cost) = match self.carried_down(&entry, &predecessor, newest.clone()).await {
+            Ok(checkpoint) => (checkpoint, RollbackWay::Downgrade, None),
+            Err(error) => {
                 let pinned = probation.pinned.clone().ok_or("the switch left no state behind")?;
                 let read = self.read(&entry, move |files, _| files.read(&pinned)).await?;
-                (read.map_err(|error| describe(&error))?, RollbackWay::Checkpoint)
+                let handed = read.map_err(|error| describe(&error))?;
+                let cost = cost_of(&handed, newest.as_ref(), &error, entry.clean, self.clock.unix());
+                (handed, RollbackWay::Checkpoint, Some(cost))
             }
         };
         checkpoint.generation = entry.generation.next();
@@ -317,11 +330,11 @@ impl Inner {
         let instance = self.nursery.born(&body, checkpoint.clone(), Purpose::Start).await?;
         let release = entry.revision.release.clone();
         let version = &release.version;
-        let how = format!(
-            "{version} was rolled back ({why}): {} runs again, {}",
-            predecessor.release.version,
-            from_checkpoint(&checkpoint, entry.clean, self.clock.unix())
-        );
+        let from = match &cost {
+            None => from_checkpoint(&checkpoint, entry.clean, self.clock.unix()),
+            Some(cost) => lossy(&checkpoint, cost),
+        };
+        let how = format!("{version} was rolled back ({why}): {} runs again, {from}", predecessor.release.version);
         let entry = Entry {
             generation: entry.generation.next(),
             revision: predecessor,
@@ -343,13 +356,13 @@ impl Inner {
             start: Start::RolledBack(version.to_string()),
             how,
             old: None,
-            rolled_back: Some(RolledBack { probation: probation.clone(), release, why: why.to_owned(), way }),
+            rolled_back: Some(RolledBack { probation: probation.clone(), release, why: why.to_owned(), way, cost }),
         })
     }
 
     /// The end of a swap whose release does not run again; `entry` is how the workload now stands.
     pub(super) async fn report_rollback(&self, rolled_back: &RolledBack, entry: &Entry) -> Result<(), String> {
-        let RolledBack { probation, release, why, way } = rolled_back;
+        let RolledBack { probation, release, why, way, cost } = rolled_back;
         let running = &entry.revision.release.version;
         let mut report =
             SwapReport::blank(entry.name.clone(), release.version.clone(), release.digest, probation.switched);
@@ -357,8 +370,15 @@ impl Inner {
         (report.from, report.running) = (Some(running.clone()), Some(running.clone()));
         (report.generation, report.ended) = (entry.generation, self.clock.unix());
         let outcome = Outcome::RolledBack { why: why.clone(), way: *way };
-        report.verdict = Verdict::Swap { outcome };
-        self.events.tell("swap.rolled-back", Some(&entry.name), Some(probation.swap), why.clone());
+        (report.verdict, report.cost) = (Verdict::Swap { outcome }, cost.clone());
+        let message = match cost {
+            None => why.clone(),
+            Some(cost) => format!("{why}; {}", lost(cost)),
+        };
+        self.events.tell("swap.rolled-back", Some(&entry.name), Some(probation.swap), message);
+        if let Some(cost) = cost {
+            self.metrics.workload(&entry.name).events_lost(cost.events);
+        }
         self.ledger.run(move |ledger| ledger.append(&report)).await.map_err(|error| describe(&error))
     }
 
@@ -468,6 +488,35 @@ fn from_checkpoint(checkpoint: &Checkpoint, clean: bool, now: UnixNanos) -> Stri
         checkpoint.written_by,
         checkpoint.batches,
         age.as_secs_f64()
+    )
+}
+
+/// What going back to the state of the switch costs, as far as the disk knows it.
+fn cost_of(handed: &Checkpoint, newest: Option<&Checkpoint>, error: &str, clean: bool, now: UnixNanos) -> Cost {
+    let uncounted = match (newest, clean) {
+        (None, _) => "; how much it had handled since is not known, for no checkpoint of it reads back",
+        (Some(_), false) => "; what came after its last checkpoint is lost, too, and not counted",
+        (Some(_), true) => "",
+    };
+    Cost {
+        batches: newest.map_or(0, |newest| newest.batches.0.saturating_sub(handed.batches.0)),
+        events: newest.map_or(0, |newest| newest.events.saturating_sub(handed.events)),
+        checkpoint_age: now.since(handed.made),
+        why: format!("the state as it was at the switch was reinstated, for {error}{uncounted}"),
+    }
+}
+
+/// What was lost, in one line.
+fn lost(Cost { batches, events, why, .. }: &Cost) -> String {
+    format!("{events} events in {batches} batches since the switch are lost: {why}")
+}
+
+fn lossy(checkpoint: &Checkpoint, cost: &Cost) -> String {
+    format!(
+        "from the state at the switch, after batch {}, made {:.1} s ago; {}",
+        checkpoint.batches,
+        cost.checkpoint_age.as_secs_f64(),
+        lost(cost)
     )
 }
 

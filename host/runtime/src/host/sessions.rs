@@ -277,7 +277,7 @@ impl Inner {
         self.ledger.run(move |ledger| ledger.put_entry(&kept)).await.map_err(|error| describe(&error))?;
         let (workload, _) = self.found(slot, body, &entry, active, bound)?;
         slot.set(Place::Running(workload));
-        self.resumed(slot, &entry, how, began).await
+        self.resumed(slot, &entry, (how, None), began).await
     }
 
     /// Which release, and the probation that goes on.
@@ -302,7 +302,7 @@ impl Inner {
                 ..entry
             };
             let how = format!("{version} was rolled back ({why}): {} runs again", entry.revision.release.version);
-            let rolled_back = RolledBack { probation: record, release, why, way: RollbackWay::Downgrade };
+            let rolled_back = RolledBack { probation: record, release, why, way: RollbackWay::Downgrade, cost: None };
             self.report_rollback(&rolled_back, &entry).await?;
             return Ok((entry, how, None));
         }
