@@ -70,6 +70,10 @@ pub(crate) const FAULTS: &[(&str, &str)] = &[
     ("describes-too-much", "`describe` lists a million formats."),
     ("describe-never-returns", "`describe` never returns."),
     ("floods-log", "On the line `log N` it logs N MiB; on `log and trap` one, and traps."),
+    (
+        "takes-memory",
+        "Takes memory and keeps it: on the line `take N` N MiB, or it traps; on `try N` if there is some.",
+    ),
     ("asks-too-much", "On the lines `hoard N`, `poll N`, `write N`, `draw N`, `resolve N` it asks so much of WASI."),
     ("storms", "On the lines `spin`, `storm`, `timers N`, `churn N` it makes storms of timers and closings."),
     ("copies-memory", "On the line `copy N` it fills 100 MiB N times, with one instruction each."),

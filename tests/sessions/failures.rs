@@ -96,6 +96,29 @@ fn a_straggler_aborts_the_swap_for_all_and_nobody_waits_past_the_deadline() {
 }
 
 #[test]
+fn a_session_for_which_there_is_no_memory_is_refused_and_held_against_no_release() {
+    let host = counting("counter", &["--guest-memory", "32MiB", "--restarts", "0"]);
+    let deploy = host.begin_deploy(&host.fault("takes-memory"), "1.0.1", &["--probation", "1h"]);
+    host.eventually("it is on probation", || host.phase() == "probation");
+    let mut greedy = host.connect();
+    // Nine tenths of what there is are for new sessions: this leaves less than one of them needs.
+    assert_eq!(greedy.ask("take 27"), "1.0.0 took 27");
+    for _ in 0..3 {
+        assert_eq!(host.connect().rest(), b"", "it is closed");
+    }
+    let workload = host.workload("counter");
+    let counts = ["refused", "instances_failed", "instances"].map(|field| count(&workload, field));
+    assert_eq!(counts, [3, 0, 1], "{workload}");
+    assert_eq!((host.phase().as_str(), host.events("session.failed").len()), ("probation", 0));
+    let message = host.events("connection.refused")[0]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("there is no room for its instance") && message.contains("--guest-memory"), "{message}");
+    assert_eq!(greedy.ask("incr"), "1.0.0 1");
+    drop(greedy);
+    host.eventually("its memory is free again", || host.connect().try_ask("incr").as_deref() == Some("1.0.0 1\n"));
+    drop(deploy);
+}
+
+#[test]
 fn a_code_change_that_fails_for_one_session_fails_for_all_and_loses_nothing() {
     let host = counting("counter", &[]);
     let (mut clients, mut totals) = clients(&host, 18);

@@ -216,9 +216,12 @@ impl Ahead {
         let Some(state) = standby.state.take() else { return Ok(()) };
         let instance = match &mut standby.instance {
             Some(instance) => instance,
-            None => standby
-                .instance
-                .insert(house.maker.initialised(&self.body, Purpose::Replacement).map_err(CallFault::Error)?),
+            None => standby.instance.insert(
+                house
+                    .maker
+                    .initialised(&self.body, Purpose::Replacement)
+                    .map_err(|unborn| CallFault::Error(unborn.to_string()))?,
+            ),
         };
         instance.advance(house.clock.unix());
         instance.code_change(&state, &self.from_version, Some(until)).map_err(CallFault::from)?;
@@ -339,6 +342,6 @@ impl House {
         let (maker, body) = (self.maker.clone(), body.clone());
         let probed =
             tokio::task::spawn_blocking(move || maker.initialised(&body, Purpose::Replacement).map(drop)).await;
-        probed.map_err(|_| "the host is stopping".to_owned())?
+        probed.map_err(|_| "the host is stopping".to_owned())?.map_err(|unborn| unborn.to_string())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt::Display,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -158,7 +159,15 @@ impl House {
         make: impl FnOnce() -> Arc<Connection>,
     ) -> Option<(Arc<Connection>, Arc<Session>)> {
         let Some(permit) = self.room.enter() else {
-            self.refused(peer);
+            let capacity = self.room.capacity;
+            self.refused(&peer, || {
+                format!(
+                    "the host has room for {} instances with a connection each ({}); {}",
+                    capacity.sessions,
+                    capacity.bound_by.as_str(),
+                    capacity.bound_by.remedy(),
+                )
+            });
             return None;
         };
         let connection = make();
@@ -167,7 +176,8 @@ impl House {
         Some((connection, session))
     }
 
-    fn refused(&self, peer: SocketAddr) {
+    /// A connection is refused: counted, and told with the reason.
+    pub(super) fn refused(&self, peer: &dyn Display, why: impl FnOnce() -> String) {
         let refused = self.tally.refused();
         self.metrics.refused();
         let now = self.clock.moment();
@@ -176,15 +186,9 @@ impl House {
             return;
         }
         *told = Some(now);
-        let capacity = self.room.capacity;
-        let why = format!(
-            "a connection is refused: the host has room for {} instances with a connection each ({}); {refused} so far; {}",
-            capacity.sessions,
-            capacity.bound_by.as_str(),
-            capacity.bound_by.remedy(),
-        );
-        tracing::warn!(workload = %self.name, %peer, "{why}");
-        self.events.tell("connection.refused", Some(&self.name), None, why);
+        let message = format!("a connection is refused, {refused} so far: {}", why());
+        tracing::warn!(workload = %self.name, %peer, "{message}");
+        self.events.tell("connection.refused", Some(&self.name), None, message);
     }
 
     pub(super) fn forget(&self, id: ConnectionId) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     clock::Clock,
     engine::{Engine, Purpose, sessions::MEMORY_BYTES},
-    instance::{Birth, CallError, Directory, blocking::BlockingInstance, limits::Limits},
+    instance::{Birth, BirthError, CallError, Directory, blocking::BlockingInstance, limits::Limits},
     workload::{Body, seed},
 };
 
@@ -15,6 +15,26 @@ pub(super) struct Maker {
     engine: Engine,
     limits: Arc<Limits>,
     clock: Arc<Clock>,
+}
+
+/// Why there is no instance.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unborn {
+    /// The host has no room for it, or no memory: that says nothing about the release.
+    #[error("{0}")]
+    NoRoom(String),
+    /// The guest failed, or refuses its config.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<CallError> for Unborn {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::NoMemoryLeft { .. } => Self::NoRoom(error.to_string()),
+            error => Self::Failed(error.to_string()),
+        }
+    }
 }
 
 impl Maker {
@@ -27,20 +47,23 @@ impl Maker {
     }
 
     /// An instance that knows its config and has no state of others yet. On a guest thread.
-    pub(super) fn initialised(&self, body: &Body, purpose: Purpose) -> Result<BlockingInstance, String> {
+    pub(super) fn initialised(&self, body: &Body, purpose: Purpose) -> Result<BlockingInstance, Unborn> {
         let birth = Birth {
             workload: body.revision.release.workload.clone(),
             version: body.revision.release.version.clone(),
             now: self.clock.unix(),
-            seed: seed()?,
+            seed: seed().map_err(Unborn::Failed)?,
             limits: *self.limits,
             directory: Directory::none(),
         };
         let made = BlockingInstance::new(&self.engine, &body.component, birth, self.limits.clone(), purpose);
-        let mut instance = made.map_err(|error| error.to_string())?;
+        let mut instance = made.map_err(|error| match error {
+            BirthError::NoSlot(full) => Unborn::NoRoom(full.to_string()),
+            BirthError::Call(error) => error.into(),
+        })?;
         instance.init(&body.revision.config).map_err(|error| match error {
-            CallError::Failed(why) => format!("init refused the config: {why}"),
-            error => error.to_string(),
+            CallError::Failed(why) => Unborn::Failed(format!("init refused the config: {why}")),
+            error => error.into(),
         })?;
         Ok(instance)
     }

@@ -10,6 +10,7 @@ use host_core::time::UnixNanos;
 
 use super::{
     house::{Current, Passage},
+    maker::Unborn,
     session::{Seat, Session},
 };
 use crate::{
@@ -32,9 +33,11 @@ pub(super) struct Scratch {
 }
 
 /// Why a session can't go on.
-pub(super) struct Unfit {
-    reason: CloseReason,
-    why: String,
+pub(super) enum Unfit {
+    /// It never began: there is no room for its instance. That is nobody's failure.
+    NoRoom(String),
+    /// What it is to run failed, or no way led there.
+    Failed { reason: CloseReason, why: String },
 }
 
 impl Session {
@@ -199,7 +202,10 @@ impl Session {
         let current = house.current();
         let Some(instance) = seat.instance.take() else {
             let made = house.maker.initialised(&current.body, Purpose::Start);
-            let instance = made.map_err(|why| Unfit { reason: CloseReason::Limit, why })?;
+            let instance = made.map_err(|unborn| match unborn {
+                Unborn::NoRoom(why) => Unfit::NoRoom(why),
+                Unborn::Failed(why) => Unfit::Failed { reason: CloseReason::Error, why },
+            })?;
             seat.instance = Some(instance);
             (seat.generation, seat.greeting) = (current.generation, Some(Start::Fresh));
             house.tally.instance_made();
@@ -219,7 +225,7 @@ impl Session {
                 let (instance, handed) = standby.map(|standby| standby.take_over()).unwrap_or_default();
                 if instance.is_none() {
                     let why = "it was not migrated with the others".to_owned();
-                    return Err(Unfit { reason: CloseReason::Error, why });
+                    return Err(Unfit::Failed { reason: CloseReason::Error, why });
                 }
                 (seat.instance, seat.handed) = (instance, handed);
                 (seat.generation, seat.used) = (current.generation, false);
@@ -241,7 +247,7 @@ impl Session {
         let house = &self.house;
         let lost = |why: String| {
             back.closed.fetch_add(1, Ordering::Relaxed);
-            Unfit { reason: CloseReason::SetAside, why: format!("no way led back for it: {why}") }
+            Unfit::Failed { reason: CloseReason::SetAside, why: format!("no way led back for it: {why}") }
         };
         if self.doomed.load(Ordering::Acquire) {
             return Err(lost("it did not come to an end".to_owned()));
@@ -257,7 +263,8 @@ impl Session {
                 return Err(lost("it changed since the switch, and the release can't write the old format".to_owned()));
             }
         };
-        let mut old = house.maker.initialised(&current.body, Purpose::Replacement).map_err(lost)?;
+        let mut old =
+            house.maker.initialised(&current.body, Purpose::Replacement).map_err(|unborn| lost(unborn.to_string()))?;
         old.advance(house.clock.unix());
         old.code_change(&state, &back.version, None).map_err(|error| lost(format!("code-change failed: {error}")))?;
         seat.instance = Some(old);
@@ -272,9 +279,19 @@ impl Session {
         self.end(seat, CloseReason::SetAside);
     }
 
-    fn refuse(&self, seat: &mut Seat, Unfit { reason, why }: Unfit) {
-        self.house.died(self, seat.generation, &why);
-        self.end(seat, reason);
+    fn refuse(&self, seat: &mut Seat, unfit: Unfit) {
+        match unfit {
+            Unfit::NoRoom(why) => {
+                self.house.refused(&self.connection.peer, || {
+                    format!("there is no room for its instance: {why}; start the host with a higher --guest-memory")
+                });
+                self.end(seat, CloseReason::Limit);
+            }
+            Unfit::Failed { reason, why } => {
+                self.house.died(self, seat.generation, &why);
+                self.end(seat, reason);
+            }
+        }
     }
 
     fn close(&self, seat: &mut Seat, reason: CloseReason) {
