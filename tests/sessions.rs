@@ -214,6 +214,33 @@ fn a_timer_that_was_set_before_a_swap_fires_after_it() {
 }
 
 #[test]
+fn guests_memory_bounds_the_sessions_so_that_a_swap_of_all_of_them_has_room() {
+    let host = Host::start_with(&["--guest-memory", "32MiB"], &[]);
+    let room = || {
+        let host = host.json(&["status"])["host"].clone();
+        (count(&host, "session_capacity"), host["session_bound"].as_str().unwrap().to_owned())
+    };
+    // Nothing is known yet of what will run: two pages for each at least, and a tenth is for swaps and restarts.
+    assert_eq!(room(), (230, "guest-memory".to_owned()));
+    let arguments = ["--topology", "per-connection", "--listen", "tcp://127.0.0.1:0"];
+    assert_eq!(host.deploy(&host.counter("1.0.0"), "1.0.0", &arguments).code, 0, "{}", host.log());
+    let (sessions, bound) = room();
+    assert!((8..16).contains(&sessions) && bound == "guest-memory", "a counter has more than a mebibyte: {sessions}");
+    let mut clients: Vec<_> = (0..sessions).map(|_| host.connect()).collect();
+    let mut totals = vec![0; clients.len()];
+    go_on(&mut clients, &mut totals, "1.0.0");
+    assert_eq!(host.connect().rest(), b"", "it is closed");
+    let message = host.events("connection.refused")[0]["message"].as_str().unwrap().to_owned();
+    let words = format!("room for {sessions} instances with a connection each (guest-memory)");
+    assert!(message.contains(&words) && message.contains("--guest-memory"), "{message}");
+    comes_to(&host, &host.fault("handle-traps"), &[], 0, "permanent");
+    go_on(&mut clients, &mut totals, "1.0.0");
+    assert_eq!(count(&host.workload("counter"), "instances_failed"), 0);
+    let status = host.cli(&["status"]).stdout;
+    assert!(status.contains(&format!("{sessions} with an instance each (guest-memory)")), "{status}");
+}
+
+#[test]
 fn a_host_that_starts_again_has_the_workload_and_none_of_its_sessions() {
     let mut host = with_sessions();
     let mut ann = logged_in(&host, "ann");

@@ -1,8 +1,8 @@
 //! How many sessions (instances with a connection each) a host has room for.
 //!
-//! What bounds it is known at the start: the system's limit on memory mappings, the limit on open files, and the slots of the
-//! pool. A host that only noticed at the limit would fail in the middle of a swap, which needs each session twice: once for the
-//! instance that serves, once for its candidate.
+//! What bounds it is known before there is one: the system's limit on memory mappings, the limit on open files, the slots of the
+//! pool, and, as soon as it is known what is to run, the memory that guests may have. A host that only noticed at the limit would
+//! fail in the middle of a swap, which needs each session twice: once for the instance that serves, once for its candidate.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,9 @@ pub const MAPS_KEPT: u64 = 8_000;
 /// one process is the wrong place.
 pub const SESSIONS_LIMIT: u64 = 16_384;
 
+/// What an instance has of memory at least: one page.
+pub const SESSION_BYTES_LEAST: u64 = 64 << 10;
+
 /// What the machine gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Means {
@@ -28,6 +31,11 @@ pub struct Means {
     pub maps: Option<u64>,
     /// Connections that may be open at once.
     pub connections: u64,
+    /// Memory that new guests may have together.
+    pub memory_bytes: u64,
+    /// What one session of those that run begins with; 0 while it is not known. One that grows takes more: that memory is there
+    /// for all is not promised, and who finds none is refused or ended by itself.
+    pub session_bytes: u64,
     /// What whoever runs the host wants there to be at most.
     pub wanted: Option<u64>,
 }
@@ -51,6 +59,8 @@ pub enum Bound {
     OpenFiles,
     /// The pool's own limit, [`SESSIONS_LIMIT`].
     Pool,
+    /// The memory that guests may have together.
+    GuestMemory,
     /// Whoever runs the host wants no more.
     Option,
 }
@@ -63,6 +73,7 @@ impl Bound {
             Self::MapCount => "map-count",
             Self::OpenFiles => "open-files",
             Self::Pool => "pool",
+            Self::GuestMemory => "guest-memory",
             Self::Option => "option",
         }
     }
@@ -74,6 +85,7 @@ impl Bound {
             Self::MapCount => "raise vm.max_map_count and start the host again",
             Self::OpenFiles => "raise the open-file limit and start the host again",
             Self::Pool => "put another host beside this one",
+            Self::GuestMemory => "start the host with a higher --guest-memory, or give the guest a smaller stack",
             Self::Option => "start the host with a higher --sessions",
         }
     }
@@ -86,10 +98,12 @@ impl SessionCapacity {
         let by_maps = means
             .maps
             .map_or(u64::MAX, |maps| maps.saturating_sub(MAPS_KEPT) / (MAPS_PER_INSTANCE * INSTANCES_PER_SESSION));
+        let each_bytes = means.session_bytes.max(SESSION_BYTES_LEAST).saturating_mul(INSTANCES_PER_SESSION);
         let bounds = [
             (SESSIONS_LIMIT, Bound::Pool),
             (means.connections, Bound::OpenFiles),
             (by_maps, Bound::MapCount),
+            (means.memory_bytes / each_bytes, Bound::GuestMemory),
             (means.wanted.unwrap_or(u64::MAX), Bound::Option),
         ];
         let mut least = Self { sessions: u64::MAX, bound_by: Bound::Pool };
@@ -106,6 +120,9 @@ impl SessionCapacity {
 mod tests {
     use super::*;
 
+    const MEANS: Means =
+        Means { maps: None, connections: 1 << 20, memory_bytes: u64::MAX, session_bytes: 0, wanted: None };
+
     #[test]
     fn the_tightest_limit_bounds_it_and_is_named() {
         for (maps, connections, wanted, sessions, bound_by) in [
@@ -117,14 +134,31 @@ mod tests {
             (Some(65_530), 19_936, Some(100), 100, Bound::Option),
             (Some(65_530), 960, Some(1_000), 960, Bound::OpenFiles),
         ] {
-            let means = Means { maps, connections, wanted };
+            let means = Means { maps, connections, wanted, ..MEANS };
+            assert_eq!(SessionCapacity::of(means), SessionCapacity { sessions, bound_by }, "{means:?}");
+        }
+    }
+
+    #[test]
+    fn memory_has_room_for_each_session_twice_as_soon_as_its_size_is_known() {
+        for (memory_bytes, session_bytes, sessions, bound_by) in [
+            (17 << 30, 0, SESSIONS_LIMIT, Bound::Pool),
+            (17 << 30, 128 << 10, SESSIONS_LIMIT, Bound::Pool),
+            (17 << 30, 1_114_112, 8_192, Bound::GuestMemory),
+            (32 << 20, 0, 256, Bound::GuestMemory),
+            (32 << 20, 16 << 20, 1, Bound::GuestMemory),
+            (32 << 20, 17 << 20, 0, Bound::GuestMemory),
+            (u64::MAX, u64::MAX, 1, Bound::GuestMemory),
+        ] {
+            let means = Means { memory_bytes, session_bytes, ..MEANS };
             assert_eq!(SessionCapacity::of(means), SessionCapacity { sessions, bound_by }, "{means:?}");
         }
     }
 
     #[test]
     fn ten_thousand_sessions_fit_the_usual_limits_while_they_are_swapped() {
-        let capacity = SessionCapacity::of(Means { maps: Some(65_530), connections: 1 << 16, wanted: None });
+        let means = Means { maps: Some(65_530), connections: 1 << 16, memory_bytes: 4 << 30, ..MEANS };
+        let capacity = SessionCapacity::of(Means { session_bytes: 192 << 10, ..means });
         assert!(capacity.sessions >= 10_000);
         assert!(capacity.sessions * INSTANCES_PER_SESSION * MAPS_PER_INSTANCE + MAPS_KEPT <= 65_530);
     }

@@ -75,6 +75,9 @@ const AVAILABLE: [&str; 29] = [
     "wasi:clocks/types",
 ];
 
+/// What a memory's size is counted in.
+const PAGE_BYTES: u64 = 64 << 10;
+
 /// A component ready to be made an instance of, with the version of the contract it keeps.
 #[derive(Clone)]
 pub(crate) enum Contract {
@@ -157,6 +160,14 @@ impl Contract {
         let Self::V0_1 { on_fibers, .. } = self;
         let image = on_fibers.instance_pre().component().image_range();
         image.end as usize - image.start as usize
+    }
+
+    /// Linear memory that an instance of it begins with: that of its largest module, for those of the shims around it have none.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let Self::V0_1 { on_fibers, .. } = self;
+        let resources = on_fibers.instance_pre().component().resources_required();
+        let pages = resources.and_then(|resources| resources.max_initial_memory_size).unwrap_or_default();
+        pages.saturating_mul(PAGE_BYTES)
     }
 
     /// Makes an instance in `store`, running the component's own start code.

@@ -240,6 +240,11 @@ impl Engine {
         self.0.commons.memory.share(purpose)
     }
 
+    /// What new guests may have together.
+    pub(crate) fn memory_for_starts_bytes(&self) -> u64 {
+        self.0.commons.memory.for_starts_bytes()
+    }
+
     /// What each workload may still log, over all its instances.
     pub(crate) fn logs(&self) -> &Logs {
         &self.0.commons.logs

@@ -237,7 +237,7 @@ impl Host {
             memory_bytes,
             free_disk_bytes,
             connection_capacity: self.0.capacity.limit,
-            session_capacity: self.0.room.capacity,
+            session_capacity: self.0.room.capacity(),
             sessions: self.0.room.taken(),
             workloads: self.0.slots().iter().filter_map(|slot| self.0.status_of(slot)).collect(),
         }

@@ -20,7 +20,7 @@ pub(super) const NO_WORKLOADS: &str =
 /// A host and its workloads.
 pub(super) fn host(status: &HostStatus, data: &Path, now: Timestamp) -> String {
     let mut text = format!(
-        "host {} · pid {} · up {} · start {} · memory {} · free disk {} · up to {} connections, {} with an instance each · {}\n\n",
+        "host {} · pid {} · up {} · start {} · memory {} · free disk {} · up to {} connections, {} with an instance each ({}) · {}\n\n",
         status.host_version,
         status.pid,
         long(status.uptime.as_secs()),
@@ -29,6 +29,7 @@ pub(super) fn host(status: &HostStatus, data: &Path, now: Timestamp) -> String {
         bytes(status.free_disk_bytes),
         status.connection_capacity,
         status.session_capacity.sessions,
+        status.session_capacity.bound_by.as_str(),
         data.display()
     );
     if status.workloads.is_empty() {
@@ -154,7 +155,7 @@ mod tests {
     fn a_host_is_a_line_and_a_table() {
         assert_eq!(
             host(&examples::host_status(), Path::new("/d"), now()),
-            "host 0.1.0 · pid 4711 · up 2 min 5 s · start 2 · memory 34 MiB · free disk 12 GiB · up to 9500 connections, 9500 with an instance each · /d\n\
+            "host 0.1.0 · pid 4711 · up 2 min 5 s · start 2 · memory 34 MiB · free disk 12 GiB · up to 9500 connections, 9500 with an instance each (open-files) · /d\n\
              \n\
              NAME     STATE    VERSION  GENERATION  CONNECTIONS  QUEUED  RESTARTS  CHECKPOINT  LISTENS ON\n\
              counter  running  1.1.0    2           500          0       0         4 s ago     tcp://127.0.0.1:7000\n\

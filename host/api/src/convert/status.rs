@@ -17,7 +17,7 @@ use super::{Invalid, digest, each, enumeration, nanos, optional, report, request
 use crate::pb;
 
 enumeration!(read_place, write_place, pb::Place, Place, { Current, Predecessor, Stored });
-enumeration!(read_bound, write_bound, pb::SessionBound, Bound, { MapCount, OpenFiles, Pool, Option });
+enumeration!(read_bound, write_bound, pb::SessionBound, Bound, { MapCount, OpenFiles, Pool, GuestMemory, Option });
 enumeration!(read_health, write_health, pb::HealthStatus, HealthStatus, { Ok, Degraded, Failed });
 
 impl From<HostStatus> for pb::HostStatus {

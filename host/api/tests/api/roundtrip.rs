@@ -310,7 +310,7 @@ fn workload_status() -> impl Strategy<Value = WorkloadStatus> {
 }
 
 fn host_status() -> impl Strategy<Value = HostStatus> {
-    let bound = select(&[Bound::MapCount, Bound::OpenFiles, Bound::Pool, Bound::Option][..]);
+    let bound = select(&[Bound::MapCount, Bound::OpenFiles, Bound::Pool, Bound::GuestMemory, Bound::Option][..]);
     (any::<(String, u32, u32)>(), duration(), any::<[u64; 5]>(), bound, vec(workload_status(), 0..3)).prop_map(
         |((host_version, pid, boot), uptime, n, bound_by, workloads)| {
             let [memory_bytes, free_disk_bytes, connection_capacity, sessions, capacity] = n;

@@ -316,6 +316,11 @@ impl CompiledComponent {
         self.0.digest
     }
 
+    /// Linear memory that an instance begins with.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.0.contract.memory_bytes()
+    }
+
     pub(crate) fn contract(&self) -> &Contract {
         &self.0.contract
     }

@@ -39,10 +39,15 @@ impl GuestMemory {
         self.limit_bytes
     }
 
+    /// What of it is not kept back.
+    pub(crate) const fn for_starts_bytes(&self) -> u64 {
+        self.limit_bytes / 100 * (100 - KEPT_BACK_PERCENT)
+    }
+
     /// A share of nothing yet, for an instance made for this purpose.
     pub(crate) fn share(self: &Arc<Self>, purpose: Purpose) -> Share {
         let limit_bytes = match purpose {
-            Purpose::Start => self.limit_bytes / 100 * (100 - KEPT_BACK_PERCENT),
+            Purpose::Start => self.for_starts_bytes(),
             Purpose::Replacement => self.limit_bytes,
         };
         Share { of: self.clone(), limit_bytes, taken_bytes: 0 }

@@ -56,7 +56,7 @@ impl Inner {
         if let Some(made) = &*made {
             return Ok(made.clone());
         }
-        let engine = sessions::engine(&self.nursery.engine, self.room.capacity).map_err(|error| describe(&error))?;
+        let engine = sessions::engine(&self.nursery.engine, self.room.most()).map_err(|error| describe(&error))?;
         // A folder of its own: the same component's code for the other engine is another.
         let folder = self.config.data.join("compiled-sessions");
         let compiler = Compiler::new(engine.clone(), &folder).map_err(|error| describe(&error))?;

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use host_core::capacity::{Means, SessionCapacity};
+use host_core::capacity::Means;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Resource, getrlimit};
 use tokio_util::task::TaskTracker;
@@ -47,8 +47,14 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartError> {
     let metrics = Metrics::new();
     let capacity = capacity();
     metrics.set_connection_capacity(capacity);
-    let session_capacity =
-        SessionCapacity::of(Means { maps: map_count_limit(), connections: capacity, wanted: config.sessions });
+    let room = Room::new(Means {
+        maps: map_count_limit(),
+        connections: capacity,
+        memory_bytes: engine.memory_for_starts_bytes(),
+        session_bytes: 0,
+        wanted: config.sessions,
+    });
+    let session_capacity = room.most();
     tracing::info!(
         sessions = session_capacity.sessions,
         bound_by = session_capacity.bound_by.as_str(),
@@ -68,7 +74,7 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartError> {
         compiler,
         metrics,
         capacity: Arc::new(Capacity::new(capacity)),
-        room: Arc::new(Room::new(session_capacity)),
+        room: Arc::new(room),
         session_engine: Default::default(),
         tasks: TaskTracker::new(),
         slots: Default::default(),

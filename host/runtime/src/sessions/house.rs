@@ -23,7 +23,7 @@ use super::{
     alarms::Alarms,
     maker::Maker,
     queue::Queue,
-    room::Room,
+    room::{Need, Room},
     round::{Round, Visit},
     session::Session,
     tally::Tally,
@@ -53,6 +53,8 @@ pub(crate) struct House {
     pub(super) metrics: Arc<WorkloadMetrics>,
     pub(super) shared: Arc<Shared>,
     pub(super) room: Arc<Room>,
+    /// What one of its sessions begins with.
+    need: Need,
     pub(super) maker: Maker,
     pub(super) queue: Queue,
     pub(super) waiting: Waiting,
@@ -135,6 +137,7 @@ impl House {
             events,
             metrics,
             shared,
+            need: room.need(current.body.component.memory_bytes()),
             room,
             maker,
             queue: Queue::new(),
@@ -159,7 +162,7 @@ impl House {
         make: impl FnOnce() -> Arc<Connection>,
     ) -> Option<(Arc<Connection>, Arc<Session>)> {
         let Some(permit) = self.room.enter() else {
-            let capacity = self.room.capacity;
+            let capacity = self.room.capacity();
             self.refused(&peer, || {
                 format!(
                     "the host has room for {} instances with a connection each ({}); {}",
@@ -215,6 +218,7 @@ impl House {
     /// Another release is in place. While no session runs.
     pub(super) fn set_current(&self, current: Current) {
         let generation = current.generation.0;
+        self.need.becomes(current.body.component.memory_bytes());
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
         self.generation.store(generation, Ordering::Release);
     }
