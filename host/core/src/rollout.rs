@@ -20,6 +20,7 @@
 //!
 //! Each call costs a walk over the hosts of the rollout.
 
+mod clock;
 pub mod command;
 mod drive;
 mod effect;
@@ -27,9 +28,12 @@ mod facts;
 mod orders;
 pub mod planner;
 pub mod policy;
+mod record;
 pub mod request;
 mod state;
-mod view;
+mod summary;
+mod watch;
+mod why;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -43,8 +47,11 @@ use self::{
 };
 pub use self::{
     effect::{AuditRow, Effect, EventKind, HealthAnswer, Input, Obligation, Order, RolloutEvent},
-    state::{Ask, Cause, HostRecord, HostState, Link, Open, PauseReason, Resolution, State, StateName, Watch},
-    view::{Advice, Counts, HostSummary, Next, Summary, Verdict, Waiting, Why},
+    record::{HostRecord, HostState, Link, Open, Resolution},
+    state::{Cause, PauseReason, State, StateName},
+    summary::{Counts, HostSummary, Summary, Verdict},
+    watch::{Ask, Watch},
+    why::{Advice, Next, Waiting, Why},
 };
 use crate::{
     fleet::AssignmentChange,
@@ -414,33 +421,3 @@ impl Rollout {
 
 /// Failures that are told one by one; the rest is counted.
 const FAILURES_NAMED: usize = 5;
-
-impl HostRecord {
-    /// Whether it serves the new release, or may.
-    #[must_use]
-    pub fn may_be_switched(&self) -> bool {
-        let unknown = matches!(&self.state, HostState::Unknown { was, .. } if was.is_switched());
-        let under_way = self.open.is_some_and(|open| open.action == ActionKind::Switch);
-        self.state.is_switched() || self.loose || unknown || under_way
-    }
-
-    /// Whether its wave still has to come for it.
-    #[must_use]
-    pub const fn is_to_do(&self) -> bool {
-        matches!(self.state, HostState::Pending | HostState::Prepared { .. })
-    }
-
-    /// What it is does not depend on an answer any more.
-    pub(crate) const fn is_settled(&self) -> bool {
-        matches!(
-            self.state,
-            HostState::Committed | HostState::RolledBack { .. } | HostState::Stuck { .. } | HostState::Drifted { .. }
-        )
-    }
-
-    /// Whether it can be given a command now.
-    #[must_use]
-    pub(crate) const fn is_free(&self) -> bool {
-        matches!(self.link, Link::Up) && self.open.is_none() && self.resolved.is_none()
-    }
-}

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     command::{Command, Outcome},
     policy::HealthCheck,
-    state::Resolution,
+    record::Resolution,
 };
 use crate::{
     fleet::{AssignmentChange, FleetView, HostInventory, Running},

@@ -4,7 +4,7 @@
 //! of its own. All of them end here in one record, and only [`drive`](super::drive) decides what follows.
 
 use super::{
-    Ask, Effect, EventKind, HealthAnswer, HostId, HostRecord, HostState, Link, PauseReason, Rollout, State, Watch,
+    Effect, EventKind, HostId, HostRecord, HostState, Link, Rollout, State,
     command::{ActionKind, Outcome},
     policy::Unreachable,
 };
@@ -188,6 +188,8 @@ impl Rollout {
         {
             out.push(Effect::Discover);
         }
+        // A connection takes the place of the one before, whose end may not have been noticed.
+        self.disconnected(host);
         if let Some(record) = self.hosts.get_mut(host) {
             record.link = Link::Up;
         }
@@ -215,12 +217,12 @@ impl Rollout {
             if let Some(recent) = inventory.recent.iter().rev().find(answers) {
                 let outcome = recent.outcome.clone();
                 self.settle(host, outcome, out);
-            } else if inventory.busy == Some(Busy::Command(open.command)) {
-                // It is still at it: its answer will come.
-                return;
-            } else if conclusive == Conclusive::No && !self.has_drifted(host, &inventory) {
-                // The command may be on its way.
-                return;
+            } else if !self.has_drifted(host, &inventory) {
+                // It is still at it, or the command may be on its way: the answer will come.
+                let busy = inventory.busy == Some(Busy::Command(open.command));
+                if busy || conclusive == Conclusive::No {
+                    return;
+                }
             }
         }
         self.learn(host, &inventory, conclusive, out);
@@ -274,8 +276,9 @@ impl Rollout {
                 known => known,
             },
         };
-        // Where the target is what shall run, a switch that is begun late does no harm.
-        record.loose &= !(state.is_switched() || matches!(self.state, State::Complete));
+        // Where the target is what shall run, a switch that is begun late does no harm; where something else runs, none can be.
+        let harmless = state.is_switched() || matches!(state, HostState::Drifted { .. }) || self.state.is_kept();
+        record.loose &= !harmless;
         self.set_host(host, state, out);
     }
 
@@ -335,81 +338,6 @@ impl Rollout {
         self.progress = self.now;
         self.fail_host(host, why);
         self.set_host(host, state, out);
-    }
-
-    /// A host's health is known, or known to be unknown.
-    pub(super) fn health(&mut self, host: &HostId, ask: QuestionId, answer: HealthAnswer, out: &mut Vec<Effect>) {
-        let State::Verifying { watched, .. } = &self.state else { return };
-        let open =
-            watched.get(host).is_some_and(|watch| matches!(watch.next, Ask::Open { ask: open, .. } if open == ask));
-        let Some(record) = self.hosts.get(host).filter(|record| open && record.is_watched()) else { return };
-        match answer {
-            HealthAnswer::Unknown { why } => self.unknown_health(host, why, out),
-            HealthAnswer::Known { generation, digest, .. }
-                if generation != record.generation || digest != self.request.target.digest =>
-            {
-                // Something switched there that nobody told of yet: what it runs comes first.
-                self.look_again(host, "it runs another generation than it reported", |watch| watch.bad += 1, out);
-                self.ask_inventory(host, out);
-            }
-            HealthAnswer::Known { status, details, .. } => {
-                let details: Vec<_> = details.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                let seen = format!("{} {}", status.as_str(), details.join(" ")).trim_end().to_owned();
-                if self.request.policy.health.required.allows(status) {
-                    self.well(host, seen, out);
-                } else {
-                    self.look_again(host, &seen, |watch| watch.bad += 1, out);
-                }
-            }
-        }
-    }
-
-    fn well(&mut self, host: &HostId, seen: String, out: &mut Vec<Effect>) {
-        let State::Verifying { wave, promoted, .. } = &self.state else { return };
-        let needed = self.needed(*wave, *promoted);
-        let (now, record) = (self.now, self.hosts.get(host));
-        let generation = record.map_or(Generation(0), |record| record.generation);
-        let Some(watch) = self.watch(host) else { return };
-        let was_ill = watch.bad > 0 || watch.unknown > 0;
-        match watch.well_since {
-            Some((_, of)) if of == generation => {}
-            _ => watch.well_since = Some((now, generation)),
-        }
-        (watch.last_well, watch.bad, watch.unknown) = (Some(now), 0, 0);
-        watch.seen.clone_from(&seen);
-        watch.next = watch.next_ask(needed, now);
-        if was_ill {
-            self.emit(EventKind::Health, Some(host), None, format!("{host} is well again: {seen}"), out);
-        }
-    }
-
-    /// Nobody could find out how a host is. One that stays so is for a person: it may do its work or not.
-    pub(super) fn unknown_health(&mut self, host: &HostId, why: String, out: &mut Vec<Effect>) {
-        self.look_again(host, &format!("unknown: {why}"), |watch| watch.unknown += 1, out);
-        let retries = self.request.policy.health.retries;
-        if self.watch(host).is_some_and(|watch| watch.unknown > retries) {
-            self.pause(PauseReason::UnknownHealth { host: host.clone(), why }, out);
-        }
-    }
-
-    /// A host that is not well enough is asked again after a while, and has failed when that happened too often.
-    fn look_again(&mut self, host: &HostId, seen: &str, count: impl FnOnce(&mut Watch), out: &mut Vec<Effect>) {
-        let (now, health) = (self.now, self.request.policy.health.clone());
-        let Some(watch) = self.watch(host) else { return };
-        count(watch);
-        watch.well_since = None;
-        seen.clone_into(&mut watch.seen);
-        watch.next = Ask::At(now.after(health.retry_delay));
-        let bad = watch.bad;
-        self.emit(EventKind::Health, Some(host), None, format!("{host} is {seen}"), out);
-        if bad > health.retries {
-            self.fail_host(host, &format!("its health is {seen}"));
-        }
-    }
-
-    fn watch(&mut self, host: &HostId) -> Option<&mut Watch> {
-        let State::Verifying { watched, .. } = &mut self.state else { return None };
-        watched.get_mut(host)
     }
 
     /// The coordinator died and started again: no host is connected, and each command may have arrived or not.

@@ -2,8 +2,7 @@
 
 use super::{
     AuditRow, Cause, Effect, EventKind, HostId, HostRecord, HostState, Link, Order, PauseReason, Resolution, Rollout,
-    State,
-    policy::{OnFailure, Unreachable},
+    State, policy::Unreachable,
 };
 
 impl Rollout {
@@ -207,6 +206,6 @@ impl Rollout {
 
     /// Whether failures are let be: what is kept does not depend on whoever comes last.
     pub(super) const fn keeps(&self) -> bool {
-        self.cut.is_some() && matches!(self.request.policy.on_failure, OnFailure::RollBack)
+        self.cut.is_some()
     }
 }

@@ -1,4 +1,4 @@
-//! Where a rollout stands, and where each of its hosts does.
+//! Where a rollout stands.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,16 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    command::{ActionKind, Measured},
-    planner::Refusal,
-};
-use crate::{
-    fleet::Running,
-    id::{CommandId, Epoch, Generation, HostId, QuestionId},
-    plan::WayBack,
-    time::UnixNanos,
-};
+use super::{Watch, planner::Refusal};
+use crate::{id::HostId, time::UnixNanos};
 
 /// Where a rollout stands. Each state carries what it needs and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,6 +211,12 @@ impl State {
         )
     }
 
+    /// Whether it is over, and its target is what its hosts shall run.
+    #[must_use]
+    pub(super) const fn is_kept(&self) -> bool {
+        matches!(self, Self::Complete | Self::Cancelled { kept: true })
+    }
+
     /// Whether only a person can move it.
     #[must_use]
     pub const fn waits_for_a_person(&self) -> bool {
@@ -294,221 +292,6 @@ impl fmt::Display for PauseReason {
             Self::UnknownHealth { host, why } => {
                 write!(f, "{host} is connected, and its health can't be found out: {why}")
             }
-        }
-    }
-}
-
-/// What is known of a switched host while it is watched.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Watch {
-    /// Since when every answer was good, at this generation.
-    pub well_since: Option<(UnixNanos, Generation)>,
-    /// When the last good answer came.
-    pub last_well: Option<UnixNanos>,
-    /// Answers in a row that were not good enough.
-    pub bad: u32,
-    /// Questions in a row that nobody could answer.
-    pub unknown: u32,
-    /// What comes next.
-    pub next: Ask,
-    /// What was last seen, in words.
-    pub seen: String,
-}
-
-/// What comes next for a host that is watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ask {
-    /// It is asked at this time.
-    At(UnixNanos),
-    /// It was asked.
-    Open {
-        /// With this number.
-        ask: QuestionId,
-        /// When an answer is no longer waited for.
-        until: UnixNanos,
-    },
-}
-
-impl Default for Ask {
-    fn default() -> Self {
-        Self::At(UnixNanos(0))
-    }
-}
-
-/// Where a host stands in its rollout.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
-pub enum HostState {
-    /// Nothing was done there.
-    Pending,
-    /// It rehearsed and could switch.
-    Prepared {
-        /// When.
-        at: UnixNanos,
-    },
-    /// It was told to switch.
-    Sent {
-        /// When it was prepared.
-        prepared: UnixNanos,
-    },
-    /// It serves the new release; the predecessor is kept.
-    Switched {
-        /// When that became known.
-        since: UnixNanos,
-    },
-    /// It serves it and was healthy throughout its wave's verification; the predecessor is kept.
-    Healthy {
-        /// When it was verified.
-        since: UnixNanos,
-    },
-    /// It serves it for good.
-    Committed,
-    /// What was there before serves again.
-    RolledBack {
-        /// Why.
-        why: String,
-    },
-    /// It could not switch; what was there before serves on.
-    Failed {
-        /// Why.
-        why: String,
-    },
-    /// It did not answer in time: it may have switched or not.
-    Unknown {
-        /// When that was found.
-        since: UnixNanos,
-        /// What it was last known to be.
-        was: Box<HostState>,
-    },
-    /// It can't go back, or went wrong in a way that only a person can set right.
-    Stuck {
-        /// Why.
-        why: String,
-    },
-    /// Somebody else changed what runs there; it is let be.
-    Drifted {
-        /// What runs there.
-        running: Option<Running>,
-    },
-}
-
-impl HostState {
-    /// As written for people and programs.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Prepared { .. } => "prepared",
-            Self::Sent { .. } => "sent",
-            Self::Switched { .. } => "switched",
-            Self::Healthy { .. } => "healthy",
-            Self::Committed => "committed",
-            Self::RolledBack { .. } => "rolled-back",
-            Self::Failed { .. } => "failed",
-            Self::Unknown { .. } => "unknown",
-            Self::Stuck { .. } => "stuck",
-            Self::Drifted { .. } => "drifted",
-        }
-    }
-
-    /// Whether it serves the new release and can still be put back.
-    #[must_use]
-    pub const fn is_switched(&self) -> bool {
-        matches!(self, Self::Switched { .. } | Self::Healthy { .. })
-    }
-
-    /// Why, where there is something to explain.
-    #[must_use]
-    pub fn why(&self) -> Option<&str> {
-        match self {
-            Self::RolledBack { why } | Self::Failed { why } | Self::Stuck { why } => Some(why),
-            _ => None,
-        }
-    }
-}
-
-/// A host's connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Link {
-    /// It is there.
-    Up,
-    /// It is not.
-    Down {
-        /// Since when.
-        since: UnixNanos,
-    },
-}
-
-/// A command that a host has not answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Open {
-    /// Which.
-    pub command: CommandId,
-    /// The coordinator's start that gave it.
-    pub epoch: Epoch,
-    /// What it says.
-    pub action: ActionKind,
-    /// When it was sent.
-    pub sent: UnixNanos,
-    /// When the host counts as unknown.
-    pub deadline: UnixNanos,
-}
-
-/// All that a rollout knows of one of its hosts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostRecord {
-    /// Its wave, counted from 0.
-    pub wave: usize,
-    /// What ran there; none where the workload was not.
-    pub before: Option<Running>,
-    /// Where it stands.
-    pub state: HostState,
-    /// Its connection.
-    pub link: Link,
-    /// The command it has not answered. Never is there a second one.
-    pub open: Option<Open>,
-    /// It was asked what it runs after the open command was sent: the answer says what became of that.
-    pub asked: Option<QuestionId>,
-    /// The highest generation it has reported.
-    pub generation: Generation,
-    /// Why it counts as failed, if it does.
-    pub failure: Option<String>,
-    /// It was sent a switch whose fate it has not told: only a later command makes sure that the switch is never begun.
-    pub loose: bool,
-    /// It has served the new release in this rollout.
-    pub was_switched: bool,
-    /// How it could go back, once it is prepared.
-    pub way_back: Option<WayBack>,
-    /// What its rehearsal showed.
-    pub notes: Vec<String>,
-    /// What its swap cost.
-    pub measured: Option<Measured>,
-    /// What a person said became of it.
-    pub resolved: Option<Resolution>,
-}
-
-/// What a person says became of a host that can't tell itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Resolution {
-    /// It runs the new release for good.
-    Committed,
-    /// It runs what it ran before.
-    RolledBack,
-    /// It will not come back.
-    Gone,
-}
-
-impl Resolution {
-    /// As written for people and programs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Committed => "committed",
-            Self::RolledBack => "rolled-back",
-            Self::Gone => "gone",
         }
     }
 }

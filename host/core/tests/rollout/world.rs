@@ -1,28 +1,23 @@
-//! Hosts as a rollout meets them: each takes commands in order, writes down what it did, and can be cut off or killed.
+//! A fleet of model hosts and the coordinator's machine, with what must hold at every step.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use host_core::{
-    fleet::{
-        Assignment, AssignmentChange, Busy, FleetHost, FleetRevision, FleetView, HostInventory, Recent, Running,
-        Selector, WorkloadInventory,
-    },
-    id::{CommandId, Digest, Epoch, Generation, HostId, QuestionId, RevisionId, RolloutId},
+    fleet::{Assignment, AssignmentChange, FleetHost, FleetRevision, FleetView, Recent, Running, Selector},
+    id::{Digest, Epoch, Generation, HostId, RevisionId, RolloutId},
     label::Labels,
-    plan::WayBack,
     release::Topology,
     rollout::{
-        AuditRow, Effect, EventKind, HealthAnswer, Input, Order, Rollout,
-        command::{Action, Command, Measured, Outcome},
+        AuditRow, Effect, EventKind, HealthAnswer, Input, Obligation, Order, Rollout, State, StateName,
+        command::{Action, Command},
         policy::{HealthCheck, RolloutPolicy},
         request::RolloutRequest,
     },
-    status::{HealthStatus, RunState},
+    status::HealthStatus,
     time::UnixNanos,
 };
+
+use crate::model::{Host, Letter};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
@@ -47,182 +42,6 @@ pub(crate) fn running(minor: u64, generation: u64) -> Running {
     Running { version, digest, generation: Generation(generation), revision: Some(id) }
 }
 
-/// What a host does next instead of what it should.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// It refuses the command; nothing changes.
-    Refuses,
-    /// It switches, and its own check fails: it goes back.
-    GoesBack,
-    /// It can go neither way.
-    Sticks,
-}
-
-/// What travels to a host.
-#[derive(Clone, Debug)]
-enum Letter {
-    Command(Command),
-    Inventory(QuestionId),
-    Health(QuestionId),
-}
-
-/// A host.
-#[derive(Clone, Debug)]
-pub(crate) struct Host {
-    pub(crate) running: Option<Running>,
-    /// The held predecessor; the inner none where nothing was there.
-    pub(crate) predecessor: Option<Option<Running>>,
-    pub(crate) generation: u64,
-    pub(crate) up: bool,
-    pub(crate) detached: bool,
-    pub(crate) health: Option<HealthStatus>,
-    pub(crate) fault: Option<Fault>,
-    pub(crate) commands: Vec<Action>,
-    pub(crate) ever_switched: bool,
-    pub(crate) prepared: bool,
-    highest: (Epoch, CommandId),
-    recent: Vec<Recent>,
-    inbox: VecDeque<Letter>,
-    outbox: VecDeque<Input>,
-}
-
-impl Host {
-    fn new(running: Option<Running>) -> Self {
-        Self {
-            generation: running.as_ref().map_or(0, |running| running.generation.0),
-            running,
-            predecessor: None,
-            up: true,
-            detached: false,
-            health: Some(HealthStatus::Ok),
-            fault: None,
-            commands: Vec::new(),
-            ever_switched: false,
-            prepared: false,
-            highest: (Epoch(0), CommandId(0)),
-            recent: Vec::new(),
-            inbox: VecDeque::new(),
-            outbox: VecDeque::new(),
-        }
-    }
-
-    pub(crate) fn inventory(&self) -> HostInventory {
-        let busy = self.inbox.iter().find_map(|letter| match letter {
-            Letter::Command(command) => Some(Busy::Command(command.id)),
-            _ => None,
-        });
-        let workload = WorkloadInventory {
-            running: self.running.clone(),
-            run_state: self.running.as_ref().map(|_| RunState::Running),
-            held: self.predecessor.is_some(),
-            busy,
-            detached: self.detached,
-            recent: self.recent.clone(),
-        };
-        HostInventory { workloads: [(revision(0).workload, workload)].into() }
-    }
-
-    fn raise(&mut self) -> Generation {
-        self.generation += 1;
-        Generation(self.generation)
-    }
-
-    /// Acts on a command, as a host must: dated ones are refused, recorded ones answered as before.
-    fn act(&mut self, command: &Command) -> Outcome {
-        if let Some(recent) = self.recent.iter().find(|recent| recent.command == command.id) {
-            return recent.outcome.clone();
-        }
-        if (command.epoch, command.id) < self.highest {
-            return Outcome::Refused { why: "a later command was seen".to_owned() };
-        }
-        self.highest = (command.epoch, command.id);
-        self.commands.push(command.action.clone());
-        let outcome = self.perform(command);
-        self.recent.push(Recent { command: command.id, epoch: command.epoch, outcome: outcome.clone() });
-        outcome
-    }
-
-    fn perform(&mut self, command: &Command) -> Outcome {
-        let fits = match (&command.expected, &self.running) {
-            (Some(expected), Some(running)) => {
-                expected.digest == running.digest && expected.generation == running.generation
-            }
-            (expected, running) => expected.is_none() && running.is_none(),
-        };
-        if let Action::RollBack { to, .. } = &command.action {
-            return self.roll_back(to.as_ref(), fits);
-        }
-        if !fits || self.detached {
-            return Outcome::Refused { why: "something else runs here".to_owned() };
-        }
-        let fault = self.fault.take();
-        match (&command.action, fault) {
-            (_, Some(Fault::Refuses)) => Outcome::Refused { why: "chance".to_owned() },
-            (Action::Prepare { .. }, _) => {
-                self.prepared = true;
-                Outcome::Prepared { way_back: Some(WayBack::Downgrade), notes: Vec::new() }
-            }
-            (Action::Switch { .. }, Some(Fault::GoesBack)) => {
-                self.ever_switched = true;
-                self.raise();
-                let generation = self.running.is_some().then(|| self.raise());
-                if let (Some(running), Some(generation)) = (&mut self.running, generation) {
-                    running.generation = generation;
-                }
-                Outcome::RolledBack { generation, why: "the smoke check failed".to_owned() }
-            }
-            (Action::Switch { revision, .. }, fault) => {
-                self.ever_switched = true;
-                let generation = self.raise();
-                let new = Running {
-                    version: revision.version.clone(),
-                    digest: revision.digest,
-                    generation,
-                    revision: Some(revision.id),
-                };
-                self.predecessor = Some(self.running.replace(new));
-                match fault {
-                    Some(Fault::Sticks) => Outcome::Stuck { why: "no way led back".to_owned() },
-                    _ => Outcome::Switched { generation, measured: Measured::default() },
-                }
-            }
-            (Action::Commit, _) => {
-                self.predecessor = None;
-                Outcome::Committed { generation: Generation(self.generation) }
-            }
-            (Action::RollBack { .. }, _) => unreachable!("handled above"),
-        }
-    }
-
-    fn roll_back(&mut self, to: Option<&Running>, fits: bool) -> Outcome {
-        let there = match (&self.running, to) {
-            (Some(running), Some(to)) => running.same_as(to),
-            (running, to) => running.is_none() && to.is_none(),
-        };
-        if there {
-            let generation = self.running.as_ref().map(|running| running.generation);
-            return Outcome::RolledBack { generation, why: "it runs already".to_owned() };
-        }
-        if !fits || self.detached {
-            return Outcome::Refused { why: "something else runs here".to_owned() };
-        }
-        if self.fault.take().is_some() || self.predecessor.is_none() {
-            return Outcome::Stuck { why: "no way led back".to_owned() };
-        }
-        self.go_back();
-        let generation = self.running.as_ref().map(|running| running.generation);
-        Outcome::RolledBack { generation, why: "as it was told".to_owned() }
-    }
-
-    /// The predecessor serves again.
-    fn go_back(&mut self) {
-        let generation = self.raise();
-        if let Some(before) = self.predecessor.take() {
-            self.running = before.map(|before| Running { generation, ..before });
-        }
-    }
-}
-
 /// A fleet, and the coordinator's machine as it would be on disk.
 #[derive(Clone)]
 pub(crate) struct World {
@@ -236,6 +55,8 @@ pub(crate) struct World {
     pub(crate) rejected: Vec<String>,
     pub(crate) epoch: Epoch,
     pub(crate) discovering: bool,
+    /// Write and read the machine at each step.
+    pub(crate) writes: bool,
     /// The target is what hosts shall run.
     pub(crate) decided: bool,
 }
@@ -268,6 +89,7 @@ impl World {
             rejected: Vec::new(),
             epoch: Epoch(1),
             discovering: false,
+            writes: true,
             decided: false,
         }
     }
@@ -344,6 +166,10 @@ impl World {
         assert_eq!(command.epoch, self.epoch);
         assert!(self.decided || !matches!(command.action, Action::Commit), "{name} commits before it is decided");
         if matches!(command.action, Action::Switch { .. }) {
+            let records = self.rollout.hosts();
+            let wave = records.get(name).map(|record| record.wave);
+            let mut under_way = records.values().filter(|record| record.state.as_str() == "sent");
+            assert!(under_way.all(|record| Some(record.wave) == wave), "two waves switch at once");
             for (other, record) in self.rollout.hosts() {
                 let left_out =
                     record.failure.is_some() || record.resolved.is_some() || record.state.as_str() == "unknown";
@@ -371,16 +197,15 @@ impl World {
     /// What holds after each step.
     fn check_always(&self) {
         let rollout = &self.rollout;
-        let json = serde_json::to_string(rollout).expect("it can be written");
-        let back: Rollout = serde_json::from_str(&json).expect("it can be read");
-        assert_eq!(&back, rollout, "what was written reads back");
+        if self.writes {
+            let json = serde_json::to_string(rollout).expect("it can be written");
+            let back: Rollout = serde_json::from_str(&json).expect("it can be read");
+            assert_eq!(&back, rollout, "what was written reads back");
+        }
         if let Some(at) = rollout.wakes_at() {
             assert!(at > self.now || self.discovering, "it wakes at once, for ever: {:?}", rollout.state());
             assert_eq!(self.timer, Some(at), "the timer is set to when it wakes");
         }
-        let limit = rollout.plan().map_or(0, |plan| plan.waves.iter().map(Vec::len).max().unwrap_or(0));
-        let under_way = rollout.hosts().values().filter(|record| record.state.as_str() == "sent").count();
-        assert!(under_way <= limit, "{under_way} hosts switch at once, and a wave has {limit}");
         if rollout.state().waits_for_a_person() {
             assert!(!rollout.why(self.now).advice.is_empty(), "it waits for a person and does not say for what");
         }
@@ -388,6 +213,140 @@ impl World {
             let host = self.named(name);
             assert!(record.generation.0 <= host.generation, "{name}: the machine knows a generation that never was");
         }
+    }
+
+    /// A command of an earlier connection arrives after all. The host says what it runs when that has changed it.
+    pub(crate) fn arrives_late(&mut self, name: &HostId) {
+        let host = self.hosts.get_mut(name).expect("a host");
+        let busy = host.inbox.iter().any(|letter| matches!(letter, Letter::Command(_)));
+        let Some(command) = host.late.pop().filter(|_| !busy) else { return };
+        let before = host.generation;
+        host.act(&command);
+        if host.generation != before {
+            self.speaks_up(name);
+        }
+    }
+
+    /// A host comes back after it forgot what became of its last command.
+    pub(crate) fn forget(&mut self, name: &HostId) {
+        self.disconnect(name);
+        self.hosts.get_mut(name).expect("a host").recent.pop();
+        self.connect(name);
+    }
+
+    /// A connected host says what it runs though nobody asked.
+    pub(crate) fn speaks_up(&mut self, name: &HostId) {
+        let host = self.hosts.get_mut(name).expect("a host");
+        if host.up {
+            let inventory = host.inventory();
+            host.outbox.push_back(Input::Inventory { host: name.clone(), ask: None, inventory });
+        }
+    }
+
+    /// A person takes a host out of the fleet's hands and puts something else there.
+    pub(crate) fn is_detached(&mut self, name: &HostId) {
+        let host = self.hosts.get_mut(name).expect("a host");
+        let generation = host.raise();
+        (host.detached, host.predecessor) = (true, None);
+        host.running = Some(running(9, generation.0));
+        self.speaks_up(name);
+    }
+
+    /// An answer comes a second time, or one to a command that was never given.
+    pub(crate) fn echo(&mut self, name: &HostId, which: usize) {
+        let host = self.named(name);
+        let Some(recent) = host.recent.get(which % host.recent.len().max(1)).cloned() else { return };
+        let open = self.rollout.hosts().get(name).and_then(|record| record.open);
+        if open.is_none_or(|open| open.command != recent.command) {
+            let before = self.rollout.clone();
+            let Recent { command, epoch, outcome } = recent;
+            self.tell(Input::Outcome { host: name.clone(), command, epoch, outcome: outcome.clone() });
+            let old = Epoch(epoch.0.saturating_sub(1));
+            if let Some(open) = open {
+                self.tell(Input::Outcome { host: name.clone(), command: open.command, epoch: old, outcome });
+            }
+            assert_eq!(before.hosts(), self.rollout.hosts(), "an old answer changes nothing");
+        }
+    }
+
+    /// Everything that is wrong outside is set right, and the rollout goes to its end.
+    pub(crate) fn calm(&mut self) {
+        let names: Vec<_> = self.hosts.keys().cloned().collect();
+        for name in &names {
+            let host = self.hosts.get_mut(name).expect("a host");
+            (host.health, host.fault) = (Some(HealthStatus::Ok), None);
+            self.connect(name);
+        }
+        for _ in 0..20 {
+            self.run();
+            match self.rollout.state() {
+                state if state.is_over() => return self.check_end(),
+                State::Paused { .. } => assert_eq!(self.order(Order::Resume), None),
+                State::Held { .. } => assert_eq!(self.order(Order::Rollback), None),
+                state => panic!("it stands still: {state:?}\n{}", self.rollout.why(self.now)),
+            }
+        }
+        panic!("it does not end: {}", self.rollout.why(self.now));
+    }
+
+    /// A command that arrives after the end finds its host out of its reach, unless it does what shall be done anyway.
+    pub(crate) fn check_fences(&mut self) {
+        let kept = matches!(self.rollout.state(), State::Complete | State::Cancelled { kept: true });
+        for name in self.hosts.keys().cloned().collect::<Vec<_>>() {
+            let resolved = self.rollout.hosts().get(&name).is_some_and(|record| record.resolved.is_some());
+            let before = self.named(&name).generation;
+            for _ in 0..self.named(&name).late.len() {
+                self.arrives_late(&name);
+            }
+            let fenced = before == self.named(&name).generation;
+            assert!(fenced || kept || resolved, "a late command changed {name} in {:?}", self.rollout.state());
+            self.hosts.get_mut(&name).expect("a host").outbox.clear();
+        }
+    }
+
+    /// What holds when it is over and every host was heard.
+    fn check_end(&self) {
+        let old = revision(0).digest;
+        for (name, record) in self.rollout.hosts() {
+            let host = self.named(name);
+            let digest = host.running.as_ref().map(|running| running.digest);
+            let state = &record.state;
+            let owed = self.rollout.obligation(name);
+            if record.resolved.is_some() {
+                continue;
+            }
+            match state.as_str() {
+                "stuck" => assert!(
+                    matches!(owed, Some(Obligation::Resolve)) || self.rollout.state().name() == StateName::Rehearsed,
+                    "{name} is stuck and nobody says so: {:?}",
+                    self.rollout.state()
+                ),
+                _ => assert_eq!(owed, None, "{name} is still owed something, {record:?} in {:?}", self.rollout.state()),
+            }
+            match state.as_str() {
+                "committed" => {
+                    assert!(self.decided);
+                    if !host.detached {
+                        assert_eq!((digest, host.predecessor.is_some()), (Some(revision(1).digest), false), "{name}");
+                    }
+                }
+                "rolled-back" | "failed" | "pending" | "prepared" => {
+                    assert_eq!((digest, host.predecessor.is_some()), (Some(old), false), "{name} is {state:?}");
+                }
+                "drifted" => assert!(host.detached, "{name} is {state:?}"),
+                "stuck" => {}
+                other => panic!("{name} ends as {other}, {record:?} in {:?}", self.rollout.state()),
+            }
+        }
+        let states = self.states();
+        match self.rollout.state() {
+            State::Complete | State::Cancelled { kept: true } => assert!(self.decided),
+            State::RollbackIncomplete { .. } => {
+                assert!(states.iter().any(|state| state == "stuck"), "{states:?}");
+            }
+            _ => assert!(!self.decided && !states.iter().any(|state| state == "stuck"), "{states:?}"),
+        }
+        assert_eq!(self.assignment.target, None, "the target is dropped or stable");
     }
 
     /// A host takes the next letter and answers it.
@@ -429,9 +388,7 @@ impl World {
     pub(crate) fn disconnect(&mut self, name: &HostId) {
         let host = self.hosts.get_mut(name).expect("a host");
         if host.up {
-            host.up = false;
-            host.inbox.clear();
-            host.outbox.clear();
+            host.cut_off();
             self.tell(Input::Disconnected { host: name.clone() });
         }
     }
@@ -443,6 +400,12 @@ impl World {
             let inventory = host.inventory();
             self.tell(Input::Connected { host: name.clone(), inventory });
         }
+    }
+
+    /// A host connects again before the end of its connection was noticed.
+    pub(crate) fn connect_again(&mut self, name: &HostId) {
+        self.hosts.get_mut(name).expect("a host").cut_off();
+        self.connect(name);
     }
 
     /// A host's probation fails by itself, if it is on one.
@@ -469,10 +432,9 @@ impl World {
         self.epoch = Epoch(self.epoch.0 + 1);
         let json = serde_json::to_string(&self.rollout).expect("it can be written");
         self.rollout = serde_json::from_str(&json).expect("it can be read");
+        self.timer = None;
         for host in self.hosts.values_mut() {
-            host.up = false;
-            host.inbox.clear();
-            host.outbox.clear();
+            host.cut_off();
         }
         let epoch = self.epoch;
         self.tell(Input::Recovered { epoch });
@@ -490,6 +452,23 @@ impl World {
         self.tell(Input::Tick);
     }
 
+    /// The next thing that happens when nothing goes wrong; false at the end.
+    pub(crate) fn step(&mut self) -> bool {
+        let names: Vec<_> = self.hosts.keys().cloned().collect();
+        if names.iter().any(|name| self.host_acts(name) || self.host_is_heard(name)) {
+            return true;
+        }
+        let Some(at) = self.rollout.wakes_at().filter(|_| !self.rollout.is_over()) else { return false };
+        self.now = self.now.max(at);
+        self.tell(Input::Tick);
+        true
+    }
+
+    /// Nothing travels.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.hosts.values().all(|host| host.inbox.is_empty() && host.outbox.is_empty())
+    }
+
     /// Every letter is answered and every answer heard.
     pub(crate) fn settle(&mut self) {
         let names: Vec<_> = self.hosts.keys().cloned().collect();
@@ -499,10 +478,9 @@ impl World {
     /// Goes on, timers included, until it is over or waits for a person or a host.
     pub(crate) fn run(&mut self) {
         for _ in 0..10_000 {
-            self.settle();
-            let Some(at) = self.rollout.wakes_at().filter(|_| !self.rollout.is_over()) else { return };
-            self.now = self.now.max(at);
-            self.tell(Input::Tick);
+            if !self.step() {
+                return;
+            }
         }
         panic!("it does not end: {}", self.rollout.why(self.now));
     }
