@@ -297,7 +297,7 @@ pub struct FleetView {
     pub assignment: Assignment,
     /// Every host of the fleet.
     pub hosts: BTreeMap<HostId, FleetHost>,
-    /// Another rollout of the workload that is not over.
+    /// Another rollout of the workload that has begun ([`Rollout::has_begun`](crate::rollout::Rollout::has_begun)) and is not over.
     pub other: Option<RolloutId>,
 }
 

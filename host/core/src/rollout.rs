@@ -175,7 +175,13 @@ impl Rollout {
         &self.hosts
     }
 
-    /// Whether another rollout of the workload has to wait for it.
+    /// Whether its time has come: one that is only scheduled stands in nobody's way.
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        !matches!(self.state, State::Scheduled { .. })
+    }
+
+    /// Whether it has ended. Hosts may still be owed something.
     #[must_use]
     pub const fn is_over(&self) -> bool {
         self.state.is_over()

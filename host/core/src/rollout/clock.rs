@@ -16,8 +16,9 @@ impl Rollout {
         if self.state.waits_for_a_person() {
             return Step::Moved;
         }
-        for host in self.hosts.keys().cloned().collect::<Vec<_>>() {
-            if self.silent_at(&host).is_some_and(|at| self.now >= at) && self.lose(&host, out) == Step::Moved {
+        let silent = |record: &HostRecord| self.silent_at(record).is_some_and(|at| self.now >= at);
+        for host in self.hosts_where(silent) {
+            if self.lose(&host, out) == Step::Moved {
                 return Step::Moved;
             }
         }
@@ -28,8 +29,7 @@ impl Rollout {
     }
 
     /// When a host counts as unknown, if it does not answer or come back.
-    fn silent_at(&self, host: &HostId) -> Option<UnixNanos> {
-        let record = self.hosts.get(host)?;
+    fn silent_at(&self, record: &HostRecord) -> Option<UnixNanos> {
         if matches!(record.state, HostState::Unknown { .. }) {
             return None;
         }
@@ -130,7 +130,7 @@ impl Rollout {
             State::Verifying { .. } => self.next_look(),
             _ => None,
         };
-        let hosts = self.hosts.keys().filter_map(|host| self.silent_at(host));
+        let hosts = self.hosts.values().filter_map(|record| self.silent_at(record));
         hosts.chain(own).chain(self.stuck_at()).min()
     }
 }

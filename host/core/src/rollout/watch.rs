@@ -75,15 +75,18 @@ impl Rollout {
         let State::Verifying { promoted, watched, wave } = &mut self.state else { return Step::Waits };
         let (wave, promoted, mut watched) = (*wave, *promoted, std::mem::take(watched));
         let needed = self.needed(wave, promoted);
-        let watched_hosts = self.hosts_where(HostRecord::is_watched);
-        watched.retain(|host, _| watched_hosts.contains(host));
+        watched.retain(|host, _| self.hosts.get(host).is_some_and(HostRecord::is_watched));
         if self.request.policy.health.check != HealthCheck::Off {
-            for host in &watched_hosts {
-                let watch = watched.entry(host.clone()).or_default();
-                let up = self.hosts.get(host).is_some_and(|record| record.link == Link::Up);
-                if up && matches!(watch.next, Ask::At(at) if self.now >= at) {
-                    watch.next = self.ask(host, out);
-                }
+            let is_due = |host: &HostId| match watched.get(host).map(|watch| watch.next) {
+                Some(Ask::At(at)) => self.now >= at,
+                Some(Ask::Open { .. }) => false,
+                None => true,
+            };
+            let reached = self.hosts.iter().filter(|(_, record)| record.is_watched() && record.link == Link::Up);
+            let due: Vec<_> = reached.map(|(host, _)| host).filter(|host| is_due(host)).cloned().collect();
+            for host in due {
+                let next = self.ask(&host, out);
+                watched.entry(host).or_default().next = next;
             }
         }
         let settled = !self.hosts.values().any(|record| record.is_under_way() || record.is_failing());
@@ -96,7 +99,7 @@ impl Rollout {
         if !(settled && verified) {
             return Step::Waits;
         }
-        for host in watched_hosts {
+        for host in self.hosts_where(HostRecord::is_watched) {
             self.set_host(&host, HostState::Healthy { since: self.now }, out);
         }
         self.advance(out)
