@@ -111,6 +111,31 @@ fn a_session_that_can_no_longer_be_migrated_in_the_pause_keeps_all_where_they_ar
 }
 
 #[test]
+fn a_session_that_changed_while_one_swap_came_to_nothing_is_not_behind_after_the_next() {
+    let host = counting("handle-busy", &["--handle-fuel", "1000000000000"]);
+    let mut client = host.connect();
+    let mut said = 0;
+    for (line, timeout, code) in [("busy 20000\n", "400ms", 1), ("busy 6000\n", "60s", 0)] {
+        // While it is busy the swap is prepared and waits; the other goes on.
+        let mut busy = host.connect();
+        busy.send(line);
+        host.eventually("its turn has begun", || count(&host.workload("counter"), "queued_events") == 0);
+        let file = host.fault("handle-traps");
+        let deploy = std::thread::scope(|scope| {
+            let deploy = scope.spawn(|| host.deploy(&file, "1.0.1", &["--timeout", timeout]));
+            while !deploy.is_finished() {
+                said += 1;
+                assert_eq!(client.ask("incr"), format!("1.0.0 {said}"));
+            }
+            deploy.join().unwrap()
+        });
+        assert_eq!(deploy.code, code, "{deploy:?}\n{}", host.log());
+    }
+    assert_eq!(client.ask("incr"), format!("1.0.0 {}", said + 1));
+    assert_eq!(host.workload("counter")["version"], "1.0.1");
+}
+
+#[test]
 fn sessions_under_load_lose_nothing_over_many_swaps() {
     let host = counting("counter", &[]);
     let busy = Busy::start(&host, 8);

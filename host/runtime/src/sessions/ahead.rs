@@ -4,8 +4,9 @@
 //! to be migrated again; the last of them are, in the pause, when nobody can handle anything any more.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -13,12 +14,13 @@ use std::{
 
 use host_core::{
     history::InstanceCount,
-    id::SwapId,
+    id::{ConnectionId, SwapId},
     plan::{SwapPlan, WayBack},
     release::StateFormat,
     sessions::another_round,
     swap::CallFault,
 };
+use rustc_hash::FxBuildHasher;
 
 use super::{House, session::Session};
 use crate::{
@@ -26,6 +28,8 @@ use crate::{
     instance::{GuestState, blocking::BlockingInstance},
     workload::Body,
 };
+
+type List = HashMap<ConnectionId, Arc<Session>, FxBuildHasher>;
 
 /// A swap's migrations.
 pub(super) struct Ahead {
@@ -38,8 +42,8 @@ pub(super) struct Ahead {
     format: StateFormat,
     /// Keep what was handed over: the new release can't write the old format.
     keep: bool,
-    /// Sessions to be migrated (again).
-    list: Mutex<Vec<Arc<Session>>>,
+    /// Sessions to be migrated (again). Each swap has its own: what an earlier one knew of a session is nothing to this one.
+    list: Mutex<List>,
     pub(super) figures: Figures,
 }
 
@@ -92,18 +96,12 @@ impl Ahead {
 
     /// The session is to be migrated (again).
     pub(super) fn list(&self, session: &Arc<Session>) {
-        if !session.listed.swap(true, Ordering::AcqRel) {
-            self.listed().push(session.clone());
-        }
+        self.listed().entry(session.id()).or_insert_with(|| session.clone());
     }
 
     /// Takes the list.
     pub(super) fn take_list(&self) -> Vec<Arc<Session>> {
-        let list = std::mem::take(&mut *self.listed());
-        for session in &list {
-            session.listed.store(false, Ordering::Release);
-        }
-        list
+        std::mem::take(&mut *self.listed()).into_values().collect()
     }
 
     pub(super) fn listed_len(&self) -> usize {
@@ -234,7 +232,7 @@ impl Ahead {
         Ok(())
     }
 
-    fn listed(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Session>>> {
+    fn listed(&self) -> MutexGuard<'_, List> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -46,8 +46,6 @@ pub(crate) struct Session {
     pub(super) standby: Mutex<Option<Standby>>,
     /// Batches handled. What a candidate was made after is compared with it.
     pub(super) batches: AtomicU64,
-    /// It is in the list of those to be migrated again.
-    pub(super) listed: AtomicBool,
     /// A rollback could not wait for its turn to end: its instance is not to be used again.
     pub(super) doomed: AtomicBool,
     permit: Mutex<Option<Permit>>,
@@ -103,7 +101,6 @@ impl Session {
             seat: Mutex::default(),
             standby: Mutex::default(),
             batches: AtomicU64::new(0),
-            listed: AtomicBool::new(false),
             doomed: AtomicBool::new(false),
             permit: Mutex::new(Some(permit)),
         })
