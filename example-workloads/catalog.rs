@@ -74,6 +74,7 @@ pub(crate) const FAULTS: &[(&str, &str)] = &[
         "takes-memory",
         "Takes memory and keeps it: on the line `take N` N MiB, or it traps; on `try N` if there is some.",
     ),
+    ("opened-traps", "`handle` traps on new connections once a client sent `shut`, and on ends of unknown ones."),
     ("asks-too-much", "On the lines `hoard N`, `poll N`, `write N`, `draw N`, `resolve N` it asks so much of WASI."),
     ("storms", "On the lines `spin`, `storm`, `timers N`, `churn N` it makes storms of timers and closings."),
     ("copies-memory", "On the line `copy N` it fills 100 MiB N times, with one instruction each."),

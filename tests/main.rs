@@ -18,5 +18,6 @@ mod replays;
 mod rollbacks;
 mod sessions;
 mod storage;
+mod suspects;
 mod swaps;
 mod telemetry;

@@ -283,6 +283,37 @@ fn a_swap_that_was_planned_for_a_release_that_was_rolled_back_meanwhile_is_off()
 }
 
 #[test]
+fn a_swap_that_is_offered_while_a_rollback_is_being_recorded_is_off_and_the_rollback_is_not() {
+    let host = Host::with_counter();
+    let done = host.deploy(&host.counter("1.1.0"), "1.1.0", &["--hold"]);
+    assert_eq!(verdict(&done), (0, "held".to_owned()), "{done:?}");
+    let mut client = host.connect();
+    assert_eq!(client.ask("incr"), "1.1.0 1 1");
+    let deploy = host.begin_deploy(&host.counter("2.0.0"), "2.0.0", &["--drain", "2s"]);
+    host.eventually("it is planned: its drain has begun", || client.is_closed());
+    // Whoever writes to the ledger waits for this, up to five seconds.
+    let ledger = rusqlite::Connection::open(host.data().join("ledger.sqlite")).unwrap();
+    ledger.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut rollback = host.command(&["rollback", "counter", "--output", "json"]);
+    let mut rollback = rollback.stdout(std::process::Stdio::null()).spawn().unwrap();
+    host.eventually("the predecessor serves", || host.workload("counter")["version"] == "1.0.0");
+    let mut client = host.connect();
+    assert_eq!(client.ask("incr"), "1.0.0 2");
+    host.eventually("the swap is off", || !host.events("swap.aborted").is_empty());
+    assert!(host.events("swap.rolled-back").is_empty(), "the rollback is not on disk yet\n{}", host.log());
+    ledger.execute_batch("ROLLBACK").unwrap();
+    let done = deploy.end();
+    assert_eq!(verdict(&done), (1, "aborted".to_owned()), "{done:?}\n{}", host.log());
+    let why = done.json()["report"]["why"].to_string();
+    assert!(why.contains("1.0.0 was reinstated meanwhile; deploy again"), "{why}");
+    assert!(rollback.wait().unwrap().success(), "{}", host.log());
+    let undone = host.reports_of("counter").into_iter().find(|report| report["verdict"] == "rolled-back").unwrap();
+    assert!(!undone["why"].to_string().contains("could not be recorded"), "{undone}");
+    assert_eq!(client.ask("incr"), "1.0.0 3");
+    assert_eq!(verdict(&host.deploy(&host.counter("2.0.0"), "2.0.0", &[])), (0, "permanent".to_owned()));
+}
+
+#[test]
 fn a_rollback_after_a_restart_of_the_host_finds_the_doors_of_the_predecessor_open() {
     let mut host = Host::with_counter();
     let before = host.address();

@@ -47,6 +47,30 @@ fn a_session_reaches_no_other_by_ids_that_it_made_up() {
 }
 
 #[test]
+fn a_client_that_takes_no_answers_and_one_that_resets_end_their_own_session_and_no_other() {
+    let host = counting("floods", &["--outbox", "1MiB"]);
+    let (mut clients, mut totals) = clients(&host, 3);
+    let mut slow = host.connect();
+    // More than any socket's own buffers hold.
+    slow.send("flood 14000\n");
+    host.eventually("it is closed", || count(&host.workload("counter"), "slow_closed") == 1);
+    assert!(slow.rest().len() < 14_000 * 1024, "it was not given everything");
+    // With its answer unread, its end is a reset.
+    let mut resets = host.connect();
+    resets.send("flood 100\n");
+    host.eventually("it has its answer", || resets.has_answer());
+    drop(resets);
+    host.eventually("both are gone", || count(&host.workload("counter"), "instances") == 3);
+    go_on(&mut clients, &mut totals, "1.0.0");
+    let workload = host.workload("counter");
+    assert_eq!(["connections", "instances_failed", "refused"].map(|field| count(&workload, field)), [3, 0, 0]);
+    assert_eq!(host.json(&["status"])["host"]["sessions"], 3, "their room is free");
+    // Neither was the host's doing, so a swap's check has nothing to say to it.
+    comes_to(&host, &host.fault("handle-traps"), &[], 0, "permanent");
+    go_on(&mut clients, &mut totals, "1.0.0");
+}
+
+#[test]
 fn a_session_that_does_not_come_to_an_end_delays_nobody_but_itself() {
     let host = counting("handle-never-returns", &["--handle-timeout", "3s"]);
     let (mut clients, mut totals) = clients(&host, 4);
