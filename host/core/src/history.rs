@@ -251,6 +251,24 @@ impl SwapReport {
         }
     }
 
+    /// For whoever asked for a rollback that is not possible: this release stays.
+    #[must_use]
+    pub fn stays(&self, why: String, running: Version, generation: Generation) -> Self {
+        Self {
+            kind: SwapKind::Rollback,
+            verdict: Verdict::Refused { why },
+            running: Some(running),
+            generation,
+            ..self.clone()
+        }
+    }
+
+    /// For whoever holds the probation that this release is on, and decides from here on.
+    #[must_use]
+    pub fn held(&self, phases: Vec<PhaseTime>, running: Version, generation: Generation, ended: UnixNanos) -> Self {
+        Self { phases, verdict: Verdict::Held, running: Some(running), generation, ended, ..self.clone() }
+    }
+
     /// The swap's plan, if it came to one.
     #[must_use]
     pub const fn swap_plan(&self) -> Option<&SwapPlan> {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use host_core::{
-    history::{StateCarried, SwapKind, SwapReport, Verdict},
+    history::{StateCarried, SwapReport, Verdict},
     plan::common_format,
     release::{ListenAddress, Revision},
     request::Progress,
@@ -540,9 +540,7 @@ impl Director {
         let (generation, running) = (self.generation, self.body.revision.release.version.clone());
         let ended = self.house.clock.unix();
         let Some(active) = &mut self.active else { return };
-        let mut report = active.report.clone();
-        (report.phases, report.verdict) = (active.swap.times().to_vec(), Verdict::Held);
-        (report.generation, report.running, report.ended) = (generation, Some(running), ended);
+        let report = active.report.held(active.swap.times().to_vec(), running, generation, ended);
         for done in active.done.drain(..) {
             answer(done, report.clone());
         }
@@ -554,11 +552,8 @@ impl Director {
         self.tell("swap.stays", &why);
         let (generation, running) = (self.generation, self.body.revision.release.version.clone());
         let Some(active) = &mut self.active else { return };
-        let mut report = active.report.clone();
-        (report.kind, report.verdict) = (SwapKind::Rollback, Verdict::Refused { why });
-        (report.generation, report.running) = (generation, Some(running));
         if let Some(asker) = active.asker.take() {
-            answer(asker, report);
+            answer(asker, active.report.stays(why, running, generation));
         }
     }
 
