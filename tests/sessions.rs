@@ -281,6 +281,19 @@ fn a_stop_answers_what_was_sent_and_closes_the_sessions() {
 }
 
 #[test]
+fn a_workload_that_is_stopped_gives_the_room_of_its_sessions_back() {
+    let host = Host::start_with(&["--sessions", "3"], &[]);
+    start(&host);
+    for _ in 0..3 {
+        let mut clients: Vec<_> = (0..3).map(|number| logged_in(&host, &number.to_string())).collect();
+        assert_eq!(host.cli(&["stop", "session"]).code, 0, "{}", host.log());
+        assert_eq!(host.json(&["status"])["host"]["sessions"], 0);
+        assert!(clients.iter_mut().all(|client| client.rest().is_empty()));
+        assert_eq!(host.cli(&["start", "session"]).code, 0, "{}", host.log());
+    }
+}
+
+#[test]
 fn beyond_the_hosts_room_a_connection_is_refused_and_nobody_else_notices() {
     let host = Host::start_with(&["--sessions", "3"], &[]);
     start(&host);

@@ -1,5 +1,7 @@
 //! After the switch: failures stay in their session, many of them undo the swap, and each goes back by itself.
 
+use serde_json::Value;
+
 use super::{comes_to, count, counting, deploy, logged_in, sum, with_sessions};
 use crate::harness::Client;
 
@@ -169,6 +171,67 @@ fn a_rollback_by_hand_gives_up_no_session_that_is_busy_without_leave() {
     assert_eq!(deploy.end().code, 3);
     ask_all(&mut clients, "1.0.0 3");
     assert_eq!(short.ask("incr"), "1.0.0 1", "it went back with what it knew");
+}
+
+#[test]
+fn a_session_that_does_not_come_back_in_time_is_closed_and_holds_nobody_up() {
+    let host = counting("counter", &[]);
+    let mut clients: Vec<_> = (0..2).map(|_| host.connect()).collect();
+    ask_all(&mut clients, "1.0.0 1");
+    let arguments = ["--probation", "1h", "--timeout", "500ms"];
+    let deploy = host.begin_deploy(&host.fault("snapshot-never-returns"), "1.0.1", &arguments);
+    host.eventually("it is on probation", || host.phase() == "probation");
+    let mut stuck: Vec<_> = (0..3).map(|_| host.connect()).collect();
+    for client in &mut stuck {
+        assert_eq!(client.ask("break"), "1.0.0 broken");
+    }
+    let done = host.cli(&["rollback", "counter", "--output", "json"]);
+    assert_eq!(done.code, 0, "{done:?}\n{}", host.log());
+    assert_eq!(done.json()["report"]["instances"]["closed"], 3, "{done:?}");
+    assert_eq!(deploy.end().code, 3);
+    ask_all(&mut clients, "1.0.0 2");
+    let told = host.events("session.failed");
+    let timed_out = |event: &Value| event["message"].to_string().contains("snapshot failed: `snapshot` took longer");
+    assert!(told.len() == 3 && told.iter().all(timed_out), "{told:?}");
+}
+
+#[test]
+fn where_no_way_leads_back_at_all_sessions_are_parked_until_another_release_takes_them() {
+    for by_deploy in [true, false] {
+        let mut host = counting("counter", &["--restarts", "0"]);
+        let before = host.json(&["versions", "counter"])["versions"][0]["digest"].as_str().unwrap().to_owned();
+        drop(host.begin_deploy(&host.fault("handle-traps"), "1.0.1", &["--probation", "1h"]));
+        host.eventually("it is on probation", || host.phase() == "probation");
+        host.kill();
+        for file in std::fs::read_dir(host.data().join("artifacts")).unwrap().flatten() {
+            if file.file_name().to_string_lossy().contains(before.trim_start_matches("sha256:")) {
+                std::fs::remove_file(file.path()).unwrap();
+            }
+        }
+        host.run();
+        let (mut client, mut bad) = (host.connect(), host.connect());
+        assert_eq!(client.ask("incr"), "1.0.0 1");
+        bad.send("trap\n");
+        host.eventually("it is stopped", || host.workload("counter")["state"] == "failed");
+        assert_eq!(host.health("counter")["status"], "failed");
+        client.send("incr\n");
+        host.eventually("it is parked", || count(&host.workload("counter"), "queued_events") == 1);
+        // What comes to nothing lets nobody through either.
+        let done = host.deploy(&host.fault("code-change-errors"), "1.0.2", &["--force"]);
+        assert_eq!(done.json()["report"]["verdict"], "aborted", "{done:?}\n{}", host.log());
+        let workload = host.workload("counter");
+        assert_eq!((&workload["state"], count(&workload, "queued_events")), (&"failed".into(), 1), "{workload}");
+        if by_deploy {
+            let done = host.deploy(&host.counter("1.1.0"), "1.1.0", &["--force"]);
+            assert_eq!(done.code, 0, "{done:?}\n{}", host.log());
+            assert_eq!(client.line(), "1.1.0 2 1");
+        } else {
+            assert_eq!(host.cli(&["start", "counter"]).code, 0, "{}", host.log());
+            assert_eq!(client.line(), "1.0.0 2");
+        }
+        assert_eq!(host.workload("counter")["state"], "running");
+        assert_eq!(host.cli(&["stop", "counter"]).code, 0);
+    }
 }
 
 #[test]

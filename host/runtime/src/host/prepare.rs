@@ -11,7 +11,7 @@ use host_core::{
     id::Generation,
     plan::{self, Plan, Running, Situation},
     policy::StateSource,
-    release::{Release, Revision},
+    release::{Release, Revision, Topology},
     request::{DeployRequest, Extent, Progress},
     status::RunState,
     time::Moment,
@@ -159,10 +159,14 @@ impl Inner {
         let source = request.policy.state_from;
         let running = current.as_ref().map(|(revision, state, _)| Running {
             revision,
-            // A failed workload has no live state, but its last checkpoint can be handed over.
+            // A failed workload has no live state, but its last checkpoint can be handed over; sessions that are parked have
+            // theirs.
             live: match state {
                 RunState::Running => true,
-                RunState::Failed { .. } => source == StateSource::LastCheckpoint && slot.running().is_some(),
+                RunState::Failed { .. } => {
+                    let kept = source == StateSource::LastCheckpoint || revision.topology == Topology::PerConnection;
+                    kept && slot.running().is_some()
+                }
                 RunState::Stopped => false,
             },
             swap: slot.busy().filter(|busy| Some(*busy) != own),

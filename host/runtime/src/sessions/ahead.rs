@@ -129,8 +129,10 @@ impl Ahead {
         let given = self.give_state(&session.house, &mut standby, until);
         given.map_err(|fault| prefixed("code-change failed", name(session, fault)))?;
         self.figures.ahead.fetch_add(1, Ordering::Relaxed);
-        if !session.is_over() {
-            *session.standby() = Some(standby);
+        *session.standby() = Some(standby);
+        // In this order: one that ends meanwhile drops what it finds, and is seen to be over if it found nothing.
+        if session.is_over() {
+            *session.standby() = None;
         }
         // Between the two it may have handled a batch, and found no candidate to outdate.
         if session.batches() != after {
@@ -179,7 +181,7 @@ impl Ahead {
         until: Instant,
     ) -> Result<Option<(GuestState, u64)>, CallFault> {
         let mut seat = session.seat();
-        if seat.instance.is_some() && session.catch_up(&mut seat, false).is_err() {
+        if seat.instance.is_some() && !session.caught_up(&mut seat) {
             return Ok(None);
         }
         let after = session.batches();
@@ -288,15 +290,19 @@ impl Drop for Candidates {
         }
         self.house.set_ahead(None);
         let (house, swap) = (self.house.clone(), self.ahead.swap);
-        // Off the task that drops it: ten thousand are a few milliseconds' work.
-        tokio::task::spawn_blocking(move || {
+        let clear = move || {
             for session in house.sessions() {
                 let mut standby = session.standby();
                 if standby.as_ref().is_some_and(|standby| standby.ahead.swap == swap) {
                     *standby = None;
                 }
             }
-        });
+        };
+        // Off the task that drops it: ten thousand are a few milliseconds' work.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(clear)),
+            Err(_) => clear(),
+        }
     }
 }
 

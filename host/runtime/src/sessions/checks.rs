@@ -92,6 +92,7 @@ impl Director {
         details.extend(said.named);
         let live = self.house.shared.live();
         if let RunState::Failed { why } = &live.run_state {
+            status = HealthStatus::Failed;
             details.push(("host".to_owned(), why.clone()));
         }
         if !live.warnings.is_empty() {
@@ -160,7 +161,7 @@ impl Director {
             }
             Ok(())
         };
-        let round = self.house.go_round(asked, Box::new(visit));
+        let round = self.house.go_round_first(asked, Box::new(visit));
         if timeout(PATIENCE, round.over()).await.is_err() {
             round.cancel("it took too long");
         }
@@ -182,7 +183,7 @@ impl Session {
 
     fn ask(self: &Arc<Self>) -> Option<Result<GuestHealth, String>> {
         let mut seat = self.seat();
-        if seat.instance.is_none() || self.catch_up(&mut seat, false).is_err() {
+        if seat.instance.is_none() || !self.caught_up(&mut seat) {
             return None;
         }
         let instance = seat.instance.as_mut()?;

@@ -19,12 +19,8 @@ use super::{
     threads::Staff,
 };
 use crate::{
-    bindings::types::CloseReason,
     ledger::{Desired, Entry, LastSwap, Ledger},
-    net::{
-        connection::End,
-        listener::{Listener, Reception},
-    },
+    net::listener::{Listener, Reception},
     workload::{Body, Control, answer},
 };
 
@@ -48,6 +44,8 @@ pub(crate) struct Director {
     pub(super) predecessor: Option<Revision>,
     pub(super) listeners: Vec<Listener>,
     pub(super) active: Option<Move>,
+    /// A swap could not be undone: sessions handle nothing until somebody does something.
+    pub(super) parked: bool,
     told: Told,
     // Last: the threads go home when all else is gone.
     _staff: Staff,
@@ -117,6 +115,7 @@ impl Director {
             predecessor,
             listeners,
             active,
+            parked: false,
             told: Told::default(),
             _staff: staff,
         }
@@ -149,7 +148,10 @@ impl Director {
             Action::Offer(offer) => self.take_offer(offer).await,
             Action::Death(death) => self.death(death).await,
             Action::Wake => self.tick().await,
-            Action::End => return ControlFlow::Break(()),
+            Action::End => {
+                self.house.sessions().iter().for_each(|session| session.stop());
+                return ControlFlow::Break(());
+            }
         }
         ControlFlow::Continue(())
     }
@@ -189,7 +191,10 @@ impl Director {
                 let drained = |session: &&Arc<super::session::Session>| ids.binary_search(&session.id().0).is_ok();
                 self.house.sessions().iter().filter(drained).for_each(|session| session.connection.drain());
             }
-            Control::Revive { revived } => answer(revived, Err("it runs already".to_owned())),
+            Control::Revive { revived } => {
+                let result = self.revive();
+                answer(revived, result);
+            }
             Control::Stop { stopped } => {
                 let result = self.stop().await;
                 answer(stopped, result);
@@ -210,9 +215,6 @@ impl Director {
     /// An instance failed, and its connection with it. On probation, too many of them undo the swap.
     async fn death(&mut self, death: Death) {
         self.tell_death(&death);
-        if death.generation != self.generation {
-            return;
-        }
         let (failures, limit) = (self.house.tally.failures_since_switch(), self.house.config.restart_limit);
         if self.active.as_ref().is_some_and(Move::is_serving) && host_core::sessions::too_many_failures(failures, limit)
         {
@@ -246,11 +248,30 @@ impl Director {
         self.active = None;
         self.listeners.clear();
         self.house.waiting.close_input();
-        let drained = tokio::time::timeout(STOP_WAITS, self.house.queue.drained()).await;
-        for session in self.house.sessions() {
-            session.connection.end(End::Flush(CloseReason::Drained));
+        let drained = match self.parked {
+            true => Err("its sessions were parked: what they had sent is dropped".to_owned()),
+            false => tokio::time::timeout(STOP_WAITS, self.house.queue.drained())
+                .await
+                .map_err(|_| format!("a session was still busy after {STOP_WAITS:?}; it was not waited for")),
+        };
+        self.house.queue.close();
+        self.house.sessions().iter().for_each(|session| session.stop());
+        drained
+    }
+
+    /// A person wants it to go on although the swap that it was stopped for could not be undone.
+    fn revive(&mut self) -> Result<(), String> {
+        if !std::mem::take(&mut self.parked) {
+            return Err("it runs already".to_owned());
         }
-        drained.map_err(|_| format!("a session was still busy after {STOP_WAITS:?}; it was not waited for"))
+        self.house.shared.live().run_state = RunState::Running;
+        self.house.queue.open();
+        Ok(())
+    }
+
+    /// The gate opens again after nothing has changed.
+    pub(super) fn reopen(&self) {
+        if self.parked { self.house.queue.park() } else { self.house.queue.open() }
     }
 
     pub(super) fn tell(&self, event: &str, message: &str) {

@@ -101,6 +101,8 @@ pub(super) struct Back {
     /// The schema in which its state is wanted; none where it can't write the old format, so that only a state which has not
     /// changed since the switch leads back.
     pub(super) schema: Option<u32>,
+    /// How long each of its calls may take: whoever waits for the rollback waits for those that don't come to an end, too.
+    pub(super) limit: Duration,
     /// Sessions that had to be closed.
     pub(super) closed: AtomicU64,
 }
@@ -108,7 +110,6 @@ pub(super) struct Back {
 /// An instance failed.
 pub(super) struct Death {
     pub(super) session: String,
-    pub(super) generation: Generation,
     pub(super) why: String,
 }
 
@@ -176,6 +177,10 @@ impl House {
         let connection = make();
         let session = Session::new(connection.clone(), self.clone(), permit);
         self.table().insert(session.id(), session.clone());
+        // In this order: a stop ends those that it finds, and who comes later sees that it has begun.
+        if self.waiting.input_closed() {
+            session.stop();
+        }
         Some((connection, session))
     }
 
@@ -219,6 +224,7 @@ impl House {
     pub(super) fn set_current(&self, current: Current) {
         let generation = current.generation.0;
         self.need.becomes(current.body.component.memory_bytes());
+        self.warned.store(false, Ordering::Relaxed);
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
         self.generation.store(generation, Ordering::Release);
     }
@@ -236,6 +242,13 @@ impl House {
     pub(super) fn go_round(&self, sessions: Vec<Arc<Session>>, visit: Visit) -> Arc<Round> {
         let round = Round::new(sessions, visit);
         self.queue.go_round(round.clone());
+        round
+    }
+
+    /// Begins to visit some before all rounds that have begun: somebody waits for their answer.
+    pub(super) fn go_round_first(&self, sessions: Vec<Arc<Session>>, visit: Visit) -> Arc<Round> {
+        let round = Round::new(sessions, visit);
+        self.queue.go_round_first(round.clone());
         round
     }
 
@@ -259,7 +272,7 @@ impl House {
     pub(super) fn died(&self, session: &Session, generation: Generation, why: &str) {
         self.tally.failed(generation == self.generation());
         self.metrics.instance_failed();
-        let death = Death { session: session.name(), generation, why: why.to_owned() };
+        let death = Death { session: session.name(), why: why.to_owned() };
         // Nobody could read them any more.
         drop(self.deaths.try_send(death));
     }

@@ -42,6 +42,11 @@ impl Offer {
         Self { deadline: proposal.swap.wakes_at(), proposal: Arc::new(Mutex::new(Some(proposal))) }
     }
 
+    /// Whether it was taken.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.proposal.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     /// Takes it, once.
     pub(crate) fn take(&self) -> Option<Proposal> {
         self.proposal.lock().unwrap_or_else(PoisonError::into_inner).take()

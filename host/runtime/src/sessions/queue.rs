@@ -2,7 +2,8 @@
 //!
 //! Guest threads come here for work. While the gate is open they take turns of sessions in the order in which those got
 //! something to do; in what time is left they go on rounds (migrating ahead, greeting, asking for health), one session at a time
-//! and half of the time at most. While the gate is closed no session runs, and the threads are the swap's crew.
+//! and half of the time at most. While the gate is closed no session runs, and the threads are the swap's crew. A workload that
+//! is stopped is parked: its sessions handle nothing, but another release can be made ready for them.
 
 use std::{
     collections::VecDeque,
@@ -17,12 +18,15 @@ use super::{round::Round, session::Session};
 /// Turns between two visits of a round when sessions always have something to do: a round then goes on slowly, but goes on.
 const TURNS_PER_VISIT: u32 = 8;
 
+/// Why a round comes to nothing when the threads go home.
+const ENDING: &str = "the workload is being stopped";
+
 /// A thread whose turn has taken this long is busy with a straggler: others shall not wait for it.
 pub(super) const STRAGGLES_AFTER: Duration = Duration::from_millis(20);
 
 /// See the module.
-pub(super) struct Queue {
-    core: Mutex<Core>,
+pub(super) struct Queue<S = Session> {
+    core: Mutex<Core<S>>,
     work: Condvar,
     /// Told when no session runs and the gate is closed, or when nothing is left to do.
     quiet: Notify,
@@ -30,11 +34,22 @@ pub(super) struct Queue {
     pub(super) watch: Notify,
 }
 
-struct Core {
-    ready: VecDeque<Arc<Session>>,
-    rounds: VecDeque<Arc<Round>>,
-    crew: Option<Arc<Round>>,
-    open: bool,
+/// Who is let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    /// Sessions and rounds.
+    Open,
+    /// Nobody but a swap's crew.
+    Closed,
+    /// Rounds only.
+    Parked,
+}
+
+struct Core<S> {
+    ready: VecDeque<Arc<S>>,
+    rounds: VecDeque<Arc<Round<S>>>,
+    crew: Option<Arc<Round<S>>>,
+    gate: Gate,
     ending: bool,
     /// Threads in a turn or on a visit, and since when.
     busy: Vec<Instant>,
@@ -58,29 +73,29 @@ pub(super) struct Progress {
 }
 
 /// What a guest thread does next.
-pub(super) enum Task {
+pub(super) enum Task<S = Session> {
     /// A session's turn.
-    Serve(Arc<Session>),
+    Serve(Arc<S>),
     /// A round's next session, while the others run.
-    Visit(Arc<Round>, Arc<Session>),
+    Visit(Arc<Round<S>>, Arc<S>),
     /// All that is left of a round, while nobody runs.
-    Crew(Arc<Round>),
+    Crew(Arc<Round<S>>),
 }
 
 /// A task that was begun.
-pub(super) struct Begun {
-    pub(super) task: Task,
+pub(super) struct Begun<S = Session> {
+    pub(super) task: Task<S>,
     since: Instant,
 }
 
-impl Queue {
+impl<S> Queue<S> {
     pub(super) fn new() -> Self {
         Self {
             core: Mutex::new(Core {
                 ready: VecDeque::new(),
                 rounds: VecDeque::new(),
                 crew: None,
-                open: true,
+                gate: Gate::Open,
                 ending: false,
                 busy: Vec::new(),
                 idle: 0,
@@ -98,10 +113,14 @@ impl Queue {
     }
 
     /// A session has something to do.
-    pub(super) fn push(&self, session: Arc<Session>) {
+    pub(super) fn push(&self, session: Arc<S>) {
         let mut core = self.core();
+        // Nobody will come for it any more; kept here it would keep all of them.
+        if core.ending {
+            return;
+        }
         core.ready.push_back(session);
-        if !core.open {
+        if core.gate != Gate::Open {
             return;
         }
         if core.idle > 0 {
@@ -114,7 +133,7 @@ impl Queue {
     }
 
     /// Waits for something to do, `patience` at most. None when there is nothing, or never will be again.
-    pub(super) fn next(&self, patience: Option<Duration>) -> Option<Begun> {
+    pub(super) fn next(&self, patience: Option<Duration>) -> Option<Begun<S>> {
         let until = patience.map(|patience| Instant::now() + patience);
         let mut core = self.core();
         loop {
@@ -135,7 +154,8 @@ impl Queue {
                 core.threads -= 1;
                 return None;
             }
-            let visit = (core.open && !core.visiting && !core.rounds.is_empty()).then_some(core.next_visit);
+            let visits = core.gate != Gate::Closed && !core.visiting && !core.rounds.is_empty();
+            let visit = visits.then_some(core.next_visit);
             let wake = [visit, until].into_iter().flatten().min();
             core.idle += 1;
             core = match wake {
@@ -150,7 +170,7 @@ impl Queue {
     }
 
     /// A task that was begun is done.
-    pub(super) fn done(&self, begun: Begun) {
+    pub(super) fn done(&self, begun: Begun<S>) {
         let Begun { task, since } = begun;
         let mut core = self.core();
         match task {
@@ -172,19 +192,32 @@ impl Queue {
         if let Some(at) = core.busy.iter().position(|began| *began == since) {
             core.busy.swap_remove(at);
         }
-        if core.busy.is_empty() && (!core.open || core.ready.is_empty()) {
+        if core.busy.is_empty() && (core.gate != Gate::Open || core.ready.is_empty()) {
             self.quiet.notify_waiters();
         }
     }
 
     /// No session begins a turn from now on.
     pub(super) fn close(&self) {
-        self.core().open = false;
+        self.core().gate = Gate::Closed;
     }
 
     /// Sessions go on.
     pub(super) fn open(&self) {
-        self.core().open = true;
+        let mut core = self.core();
+        core.gate = Gate::Open;
+        // Those that came while it was closed were not looked after: all threads may be with stragglers.
+        let unseen = !core.ready.is_empty() && !std::mem::replace(&mut core.watched, true);
+        drop(core);
+        self.work.notify_all();
+        if unseen {
+            self.watch.notify_one();
+        }
+    }
+
+    /// Sessions handle nothing until another release is in place.
+    pub(super) fn park(&self) {
+        self.core().gate = Gate::Parked;
         self.work.notify_all();
     }
 
@@ -198,7 +231,7 @@ impl Queue {
         self.wait(|core| core.busy.is_empty() && core.ready.is_empty()).await;
     }
 
-    async fn wait(&self, holds: impl Fn(&Core) -> bool) {
+    async fn wait(&self, holds: impl Fn(&Core<S>) -> bool) {
         loop {
             let quiet = self.quiet.notified();
             if holds(&self.core()) {
@@ -219,13 +252,28 @@ impl Queue {
     }
 
     /// Adds a round to those that go on while sessions run.
-    pub(super) fn go_round(&self, round: Arc<Round>) {
-        self.core().rounds.push_back(round);
+    pub(super) fn go_round(&self, round: Arc<Round<S>>) {
+        self.add_round(round, VecDeque::push_back);
+    }
+
+    /// The same, before those that have begun: somebody waits for its answer, and it is short.
+    pub(super) fn go_round_first(&self, round: Arc<Round<S>>) {
+        self.add_round(round, VecDeque::push_front);
+    }
+
+    fn add_round(&self, round: Arc<Round<S>>, add: impl FnOnce(&mut VecDeque<Arc<Round<S>>>, Arc<Round<S>>)) {
+        let mut core = self.core();
+        if core.ending {
+            drop(core);
+            return round.give_up(ENDING);
+        }
+        add(&mut core.rounds, round);
+        drop(core);
         self.work.notify_one();
     }
 
     /// Has all threads work on a round while nobody runs.
-    pub(super) fn put_to_work(&self, round: Arc<Round>) {
+    pub(super) fn put_to_work(&self, round: Arc<Round<S>>) {
         self.core().crew = Some(round);
         self.work.notify_all();
     }
@@ -246,43 +294,47 @@ impl Queue {
     /// How far things are. Who sees the same twice sees that nothing moves.
     pub(super) fn progress(&self) -> Progress {
         let core = self.core();
-        Progress { begun: core.begun, waiting: if core.open { core.ready.len() } else { 0 } }
+        Progress { begun: core.begun, waiting: if core.gate == Gate::Open { core.ready.len() } else { 0 } }
     }
 
     /// Nothing waits: look no more until it does again.
     pub(super) fn unwatch(&self) -> bool {
         let mut core = self.core();
-        let over = !core.open || core.ready.is_empty();
+        let over = core.gate != Gate::Open || core.ready.is_empty();
         core.watched = !over;
         over
     }
 
-    /// Threads go home.
+    /// Threads go home. Whoever waits for a round is told so.
     pub(super) fn end(&self) {
         let mut core = self.core();
         core.ending = true;
-        core.ready.clear();
-        core.rounds.clear();
+        let (ready, rounds) = (std::mem::take(&mut core.ready), std::mem::take(&mut core.rounds));
         drop(core);
+        // The last of a session may go with it, and comes back here.
+        drop(ready);
+        rounds.iter().for_each(|round| round.give_up(ENDING));
         self.work.notify_all();
     }
 
-    fn core(&self) -> MutexGuard<'_, Core> {
+    fn core(&self) -> MutexGuard<'_, Core<S>> {
         // Whole between any two statements.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Core {
-    fn take(&mut self) -> Option<Task> {
+impl<S> Core<S> {
+    fn take(&mut self) -> Option<Task<S>> {
         if self.ending {
             return None;
         }
         if let Some(crew) = self.crew.clone().filter(|crew| !crew.is_given_out()) {
             return Some(Task::Crew(crew));
         }
-        if !self.open {
-            return None;
+        match self.gate {
+            Gate::Open => {}
+            Gate::Closed => return None,
+            Gate::Parked => return self.visit(),
         }
         if self.turns_since_visit < TURNS_PER_VISIT
             && let Some(session) = self.ready.pop_front()
@@ -297,7 +349,7 @@ impl Core {
         self.ready.pop_front().map(Task::Serve)
     }
 
-    fn visit(&mut self) -> Option<Task> {
+    fn visit(&mut self) -> Option<Task<S>> {
         if self.rounds.is_empty() || self.visiting || Instant::now() < self.next_visit {
             return None;
         }
@@ -309,5 +361,82 @@ impl Core {
             self.rounds.pop_front();
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(sessions: &[u32]) -> Arc<Round<u32>> {
+        Round::new(sessions.iter().copied().map(Arc::new).collect(), Box::new(|_| Ok(())))
+    }
+
+    /// What a thread does next, if there is something.
+    fn next(queue: &Queue<u32>) -> Option<Begun<u32>> {
+        queue.core().threads += 1;
+        queue.next(Some(Duration::ZERO))
+    }
+
+    fn visited(queue: &Queue<u32>) -> Option<u32> {
+        // No rest between two visits: how long is not what is looked at here.
+        queue.core().next_visit = Instant::now();
+        let begun = next(queue)?;
+        let Task::Visit(_, session) = &begun.task else { return None };
+        let session = **session;
+        queue.done(begun);
+        Some(session)
+    }
+
+    #[test]
+    fn who_asks_for_health_does_not_wait_for_a_long_round() {
+        let queue = Queue::new();
+        queue.go_round(round(&[1, 2, 3]));
+        assert_eq!(visited(&queue), Some(1));
+        queue.go_round_first(round(&[10]));
+        assert_eq!(
+            [visited(&queue), visited(&queue), visited(&queue), visited(&queue)],
+            [Some(10), Some(2), Some(3), None]
+        );
+    }
+
+    #[tokio::test]
+    async fn those_that_came_while_the_gate_was_closed_are_looked_after_when_all_threads_are_busy() {
+        let queue = Queue::new();
+        queue.push(Arc::new(1));
+        let straggler = next(&queue).expect("its turn");
+        queue.close();
+        queue.push(Arc::new(2));
+        assert!(next(&queue).is_none(), "the gate is closed");
+        queue.open();
+        tokio::time::timeout(Duration::from_secs(60), queue.watch.notified()).await.expect("somebody looks");
+        assert_eq!(queue.progress().waiting, 1);
+        queue.done(straggler);
+    }
+
+    #[test]
+    fn a_parked_workload_can_be_made_ready_for_another_release_and_handles_nothing() {
+        let queue = Queue::new();
+        queue.push(Arc::new(1));
+        queue.park();
+        queue.go_round(round(&[1]));
+        assert_eq!([visited(&queue), visited(&queue)], [Some(1), None]);
+        queue.open();
+        assert!(matches!(next(&queue), Some(Begun { task: Task::Serve(_), .. })));
+    }
+
+    #[tokio::test]
+    async fn at_the_end_nobody_waits_for_a_round_and_nothing_is_kept() {
+        let (queue, before, after) = (Queue::new(), round(&[1]), round(&[2]));
+        queue.go_round(before.clone());
+        queue.end();
+        queue.go_round(after.clone());
+        for round in [before, after] {
+            let over = tokio::time::timeout(Duration::from_secs(60), round.over()).await.expect("it is over");
+            assert!(over.is_err());
+        }
+        let session = Arc::new(1);
+        queue.push(session.clone());
+        assert_eq!(Arc::strong_count(&session), 1);
     }
 }

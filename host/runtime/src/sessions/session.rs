@@ -34,6 +34,9 @@ use crate::{
 /// thousands that do must not fill the host.
 const INFLOW_LIMIT_BYTES: usize = 64 << 10;
 
+/// Why a session ends that was given up in the middle of its turn.
+pub(super) const UNAWAITED: &str = "it did not come to an end before nobody waited for it any more";
+
 /// See the module.
 pub(crate) struct Session {
     pub(super) connection: Arc<Connection>,
@@ -150,6 +153,9 @@ impl Session {
 
     /// Gives the turn back; queued again if there is something to do.
     pub(super) fn end_turn(self: &Arc<Self>) {
+        if self.doomed.load(Ordering::Acquire) && !self.is_over() {
+            return self.die(&mut self.seat(), UNAWAITED);
+        }
         let mut inflow = self.inflow();
         let again = inflow.turn == Turn::TakenAgain || !inflow.items.is_empty();
         match inflow.turn {
@@ -218,6 +224,16 @@ impl Session {
         *self.standby() = None;
         self.house.forget(self.id());
         drop(self.permit.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// The workload is stopped. One that has its turn ends with that, which nobody waits for.
+    pub(super) fn stop(&self) {
+        self.connection.end(End::Flush(CloseReason::Drained));
+        if self.try_turn() {
+            self.end(&mut self.seat(), CloseReason::Drained);
+        } else {
+            self.doomed.store(true, Ordering::Release);
+        }
     }
 
     pub(super) fn seat(&self) -> MutexGuard<'_, Seat> {

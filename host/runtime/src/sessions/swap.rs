@@ -8,7 +8,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use host_core::{
@@ -22,7 +22,7 @@ use host_core::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    time::sleep_until,
+    time::{sleep_until, timeout},
 };
 
 use super::{
@@ -42,6 +42,9 @@ use crate::{
     telemetry::SwapSpan,
     workload::{Body, LiveSwap, Ticket, answer, overtaken},
 };
+
+/// How long a rollback's report waits for sessions to go back, each of which serves from then on. What comes later is not in it.
+const GOING_BACK: Duration = Duration::from_secs(30);
 
 /// A swap in the director's hands.
 pub(crate) struct Move {
@@ -145,6 +148,10 @@ impl Move {
 impl Director {
     /// The driver offers a prepared swap: every session stops at a batch boundary, or none does.
     pub(super) async fn take_offer(&mut self, offer: Offer) {
+        // Taken back while the director was busy: its driver has said so, and nothing comes of it.
+        if offer.is_taken() {
+            return;
+        }
         // Before the pause: it writes to the disk.
         self.make_permanent().await;
         let (closed, Some(deadline)) = (self.now(), offer.deadline) else { return };
@@ -158,7 +165,7 @@ impl Director {
         let proposal = if stopped { offer.take() } else { None };
         let Some(proposal) = proposal else {
             // A straggler, or the driver was faster: it has taken the swap back, and has said so.
-            self.house.queue.open();
+            self.reopen();
             return;
         };
         let input = if proposal.planned_for == self.generation {
@@ -355,6 +362,7 @@ impl Director {
         let Some(active) = &mut self.active else { return };
         let Some(Candidate { body, mut candidates, bound }) = active.candidate.take() else { return };
         candidates.switched();
+        self.parked = false;
         let from = self.body.revision.release.version.to_string();
         let old_body = std::mem::replace(&mut self.body, body.clone());
         let old_predecessor = self.predecessor.replace(old_body.revision.clone());
@@ -369,7 +377,7 @@ impl Director {
 
     /// The gate opens. The instances of a release that has just taken over are greeted in what time is left.
     fn resume(&mut self) {
-        self.house.queue.open();
+        self.reopen();
         let now = self.now();
         let Some(active) = &mut self.active else { return };
         if let Some(closed) = active.closed.take() {
@@ -459,6 +467,7 @@ impl Director {
             from: self.generation,
             version: self.body.revision.release.version.to_string(),
             schema,
+            limit,
             closed: Default::default(),
         });
         let opened: Vec<ListenAddress> = self.body.revision.listeners.clone();
@@ -474,9 +483,15 @@ impl Director {
         self.house.queue.open();
         let now = self.now();
         let round = self.house.go_round(self.house.sessions(), Box::new(greet));
-        drop(round.over().await);
+        let all_back = timeout(GOING_BACK, round.over()).await.is_ok();
         if let Some(active) = &mut self.active {
             active.closed = None;
+            if !all_back {
+                active
+                    .report
+                    .notes
+                    .push(format!("after {GOING_BACK:?} sessions were still going back; more may be closed"));
+            }
             active.report.pause = Some(now.since(closed));
             let mut count = active.report.instances.unwrap_or_default();
             count.closed = back.closed.load(Ordering::Relaxed);
@@ -525,9 +540,13 @@ impl Director {
 
     /// No way led back. Connections stay, events park.
     fn give_up(&mut self) {
-        self.house.queue.close();
-        let message =
-            "the swap could not be undone; its sessions are parked until another release is deployed".to_owned();
+        self.parked = true;
+        self.house.queue.park();
+        let message = format!(
+            "the swap could not be undone; its sessions are parked. A deploy puts another release in place, \
+             `host start {}` goes on with this one",
+            self.house.name
+        );
         tracing::error!(workload = %self.house.name, "{message}");
         self.house.shared.live().run_state = RunState::Failed { why: message.clone() };
         self.tell("workload.stopped", &message);

@@ -11,7 +11,7 @@ use host_core::time::UnixNanos;
 use super::{
     house::{Current, Passage},
     maker::Unborn,
-    session::{Seat, Session},
+    session::{Seat, Session, UNAWAITED},
 };
 use crate::{
     bindings::types::{CloseMode, CloseReason, Closed, Effect, Event, Opened, Received, Start},
@@ -128,7 +128,7 @@ impl Session {
         match handled {
             // The release was rolled back while it worked on this: whoever waits for the answer has been given up.
             Ok(_) if self.doomed.load(Ordering::Acquire) => {
-                self.die(seat, "it did not come to an end before its release was rolled back");
+                self.die(seat, UNAWAITED);
                 false
             }
             Ok(effects) => {
@@ -242,6 +242,18 @@ impl Session {
         }
     }
 
+    /// The same between batches. False if it can't be, which is its end.
+    pub(super) fn caught_up(self: &Arc<Self>, seat: &mut Seat) -> bool {
+        let only_closes = self.only_closes();
+        match self.catch_up(seat, only_closes) {
+            Ok(()) => true,
+            Err(unfit) => {
+                self.refuse(seat, unfit);
+                false
+            }
+        }
+    }
+
     /// From a release that was rolled back to the one in place.
     fn go_back(&self, seat: &mut Seat, current: &Current, back: &super::house::Back) -> Result<(), Unfit> {
         let house = &self.house;
@@ -253,10 +265,11 @@ impl Session {
             return Err(lost("it did not come to an end".to_owned()));
         }
         let Some(instance) = &mut seat.instance else { return Ok(()) };
+        let until = std::time::Instant::now() + back.limit;
         let state = match (back.schema, seat.handed.take()) {
             (Some(schema), _) => {
                 instance.advance(house.clock.unix());
-                instance.snapshot(schema, None).map_err(|error| lost(format!("its snapshot failed: {error}")))?
+                instance.snapshot(schema, Some(until)).map_err(|error| lost(format!("its snapshot failed: {error}")))?
             }
             (None, Some(handed)) if !seat.used => handed,
             (None, _) => {
@@ -266,7 +279,8 @@ impl Session {
         let mut old =
             house.maker.initialised(&current.body, Purpose::Replacement).map_err(|unborn| lost(unborn.to_string()))?;
         old.advance(house.clock.unix());
-        old.code_change(&state, &back.version, None).map_err(|error| lost(format!("code-change failed: {error}")))?;
+        old.code_change(&state, &back.version, Some(until))
+            .map_err(|error| lost(format!("code-change failed: {error}")))?;
         seat.instance = Some(old);
         seat.generation = current.generation;
         seat.greeting = Some(Start::RolledBack(back.version.clone()));
