@@ -386,6 +386,11 @@ impl Done {
 pub(crate) struct Underway(Child);
 
 impl Underway {
+    /// A command that was begun, with its output kept.
+    pub(crate) fn of(child: Child) -> Self {
+        Self(child)
+    }
+
     /// Waits for what comes of it.
     pub(crate) fn end(self) -> Done {
         Done::of(self.0.wait_with_output().unwrap())

@@ -9,6 +9,7 @@ mod demo;
 mod docs;
 mod faults;
 mod features;
+mod fleet;
 mod fuzz;
 mod harness;
 mod hostile;

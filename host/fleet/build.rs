@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// All of one package: they become one module.
-const CONTRACT: [&str; 1] = ["proto/hotswap/fleet/v1/join.proto"];
+const CONTRACT: [&str; 2] = ["proto/hotswap/fleet/v1/fleet.proto", "proto/hotswap/fleet/v1/join.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for file in CONTRACT {

@@ -3,9 +3,11 @@
 mod call;
 mod completions;
 mod component;
+mod coordinator;
 mod deploy;
 mod events;
 mod exit;
+mod fleet;
 mod health;
 mod history;
 mod inspect;
@@ -86,6 +88,8 @@ enum Command {
     Start(operation::Args),
     /// Forget a stopped workload: its state and its versions
     Remove(operation::Args),
+    Coordinator(coordinator::Args),
+    Fleet(fleet::Args),
     Demo(demo::Args),
     Completions(completions::Args),
 }
@@ -156,6 +160,8 @@ async fn dispatch(global: &Global, command: Command) -> Result<ExitCode, Trouble
         Command::Stop(args) => operation::stop(global, args).await?,
         Command::Start(args) => operation::start(global, args).await?,
         Command::Remove(args) => operation::remove(global, args).await?,
+        Command::Coordinator(args) => coordinator::run(global, args).await?,
+        Command::Fleet(args) => return fleet::run(global, args).await.map(ExitCode::from),
         Command::Demo(args) => return Ok(demo::run(args, global.output).await?),
         Command::Completions(args) => completions::run(&args),
     };

@@ -1,5 +1,6 @@
 //! `host run`: a host, its control plane and its end.
 
+mod member;
 mod open_files;
 mod service;
 
@@ -16,7 +17,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::service::Service;
+pub(crate) use self::member::Join;
+use self::{member::Membership, service::Service};
 use crate::{
     cli::{Exit, Trouble},
     render,
@@ -32,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) config: HostConfig,
     pub(crate) preflight: Preflight,
     pub(crate) metrics: Option<SocketAddr>,
+    /// The fleet to join, where it is not a member of one already.
+    pub(crate) join: Option<Join>,
 }
 
 /// Runs a host until it is told to stop.
@@ -45,6 +49,8 @@ pub(crate) async fn run(options: Options) -> Result<(), Trouble> {
         Some(address) => Some(Endpoint::bind(address).await?),
         None => None,
     };
+    // Before anything runs here: whoever mistyped a token is told at once.
+    let membership = member::membership(&data, options.join).await?;
     let host = start(options.config).await?;
     // Holding the directory's lock since the line above: what is found at the socket is stale, or no host of ours.
     let path = socket::path(&data);
@@ -56,7 +62,14 @@ pub(crate) async fn run(options: Options) -> Result<(), Trouble> {
         }
     };
     let (ending, metrics_address) = (CancellationToken::new(), metrics.as_ref().map(Endpoint::address));
-    let mut served = serve(Service::new(host.clone(), options.preflight), listener, ending.clone());
+    let by_hand = membership.as_ref().map(Membership::by_hand);
+    let control = Arc::new(Service::new(host.clone(), options.preflight, by_hand));
+    let mut served = serve(control, listener, ending.clone());
+    let member = membership.map(|membership| {
+        // The fleet's own hands are not in its way.
+        let service = Arc::new(Service::new(host.clone(), options.preflight, None));
+        tokio::spawn(member::run(membership, service))
+    });
     if let Some(endpoint) = metrics {
         tokio::spawn(endpoint.serve(host.metrics(), ending.clone()));
     }
@@ -68,6 +81,10 @@ pub(crate) async fn run(options: Options) -> Result<(), Trouble> {
         }
         ended = &mut served => Some(why_it_ended(ended)),
     };
+    if let Some(member) = member {
+        // What it began is in its journal; a coordinator hears of it at the next start.
+        member.abort();
+    }
     end(&host, served, early.is_none(), &ending, &mut stop).await;
     drop(std::fs::remove_file(&path));
     match early {
@@ -113,9 +130,9 @@ async fn bind(path: &Path) -> Result<UnixListener, Trouble> {
 /// The control plane at work.
 type Served = JoinHandle<Result<(), host_api::ServeError>>;
 
-fn serve(service: Service, listener: UnixListener, ending: CancellationToken) -> Served {
+fn serve(service: Arc<Service>, listener: UnixListener, ending: CancellationToken) -> Served {
     let shutdown = async move { ending.cancelled().await };
-    tokio::spawn(host_api::serve(Arc::new(service), listener, Identity::of_this_process(), shutdown))
+    tokio::spawn(host_api::serve(service, listener, Identity::of_this_process(), shutdown))
 }
 
 fn why_it_ended(ended: Result<Result<(), host_api::ServeError>, JoinError>) -> String {

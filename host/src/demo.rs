@@ -9,6 +9,7 @@
 mod check;
 mod child;
 mod export;
+pub(crate) mod fleet;
 mod limits;
 mod load;
 mod plan;

@@ -3,6 +3,7 @@
 //! Results go to standard output: words for people, or one document for programs (`render/json.rs` has their shapes).
 //! Progress, notes and errors in words go to standard error. Each result is made as text first, so tests can look at it.
 
+pub(crate) mod fleet;
 mod history;
 mod inspection;
 pub(crate) mod json;
@@ -42,6 +43,11 @@ fn result<T: Serialize>(output: Output, text: impl FnOnce() -> String, document:
         Output::Text => line(&text()),
         Output::Json => line(&json::pretty(document())),
     }
+}
+
+/// Writes a document that has no other form here.
+pub(crate) fn document<T: Serialize>(content: &T) {
+    line(&json::pretty(content));
 }
 
 /// Writes a line to standard output. Whoever closed it (`host status | head`) has seen enough.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use host_core::{
     event::HostEvent,
     history::{Check, SwapReport},
-    id::WorkloadName,
+    id::{Digest, WorkloadName},
     request::{DeployRequest, Progress, RollbackRequest},
     status::{HealthReport, HostStatus, VersionStatus},
 };
@@ -31,6 +31,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// Makes room for a component on its way.
     fn stage(&self) -> impl Future<Output = Result<Self::Staging, Failure>> + Send;
+
+    /// A component that the host has, by its digest; none when it has not.
+    fn stored(&self, digest: Digest) -> impl Future<Output = Result<Option<Self::Artifact>, Failure>> + Send;
 
     /// Plans, rehearses or does a swap, as `request.extent` says.
     fn deploy(

@@ -27,6 +27,9 @@ pub struct SwapPolicy {
     /// Go even where nothing leads back.
     #[serde(default)]
     pub one_way: bool,
+    /// Where a fleet has the workload in its hands on this host: take it out of them. Without it such a swap is refused.
+    #[serde(default)]
+    pub detach: bool,
     /// Where the old state comes from.
     pub state_from: StateSource,
     /// What the pre-flight wants.
@@ -55,6 +58,7 @@ impl Default for SwapPolicy {
             drain: None,
             force: false,
             one_way: false,
+            detach: false,
             state_from: StateSource::Live,
             preflight: Preflight::default(),
         }

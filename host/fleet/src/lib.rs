@@ -1,9 +1,14 @@
 //! A fleet of hosts: who belongs to it, what shall run where, and how a release reaches all of them.
 #![warn(missing_docs)]
 
+pub mod agent;
+pub mod client;
 pub mod clock;
+pub mod coordinator;
 pub mod identity;
 pub mod join;
+pub mod operator;
+pub mod protocol;
 pub mod store;
 pub mod transport;
 

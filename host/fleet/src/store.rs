@@ -14,12 +14,16 @@ pub use chain::ChainBroken;
 pub use sqlite::Sqlite;
 
 use host_core::{
-    id::{CommandId, Digest, Epoch, HostId, RolloutId, WorkloadName},
-    label::Labels,
+    id::{Digest, Epoch, HostId, RevisionId, RolloutId, WorkloadName},
     time::UnixNanos,
 };
 use semver::Version;
 use serde::{Deserialize, Serialize};
+
+use crate::{
+    identity::{Kind, StoredToken, SubjectName, TokenId},
+    join::MemberRecord,
+};
 
 /// Bytes of a component in one row and one message: a row is read whole, and a message must stay below gRPC's 4 MiB.
 pub const CHUNK_BYTES: usize = 256 << 10;
@@ -92,21 +96,6 @@ pub enum StoreError {
     TooLarge,
 }
 
-/// A host that belongs to the fleet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostRecord {
-    /// Its name.
-    pub name: HostId,
-    /// What is said of it.
-    pub labels: Labels,
-    /// SHA-256 of its public key: nobody else can have its name.
-    pub key: Digest,
-    /// When it joined.
-    pub joined: UnixNanos,
-    /// When it was last heard of; none before its first word.
-    pub seen: Option<UnixNanos>,
-}
-
 /// A release that the fleet has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleaseRecord {
@@ -166,8 +155,8 @@ pub struct AuditEntry {
 /// All that a coordinator begins with.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
-    /// The hosts.
-    pub hosts: Vec<HostRecord>,
+    /// Who belongs to the fleet.
+    pub members: Vec<MemberRecord>,
     /// The releases.
     pub releases: Vec<ReleaseRecord>,
     /// Assignments, as documents of core.
@@ -176,8 +165,8 @@ pub struct Loaded {
     pub rollouts: Vec<Document>,
     /// The last rollout's number.
     pub last_rollout: RolloutId,
-    /// The last command's number, as far as it was reserved.
-    pub last_command: CommandId,
+    /// The last revision's number.
+    pub last_revision: RevisionId,
 }
 
 /// A value of core's, as it is stored.
@@ -192,18 +181,18 @@ pub struct Document {
 /// What changes in one transaction.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// Hosts made known or heard of.
-    pub hosts: Vec<HostRecord>,
-    /// Hosts forgotten.
-    pub forgotten: Vec<HostId>,
+    /// Members that joined.
+    pub members: Vec<MemberRecord>,
+    /// Join tokens, made or used.
+    pub tokens: Vec<StoredToken>,
     /// Releases published.
     pub releases: Vec<ReleaseRecord>,
     /// Assignments as they are now; none for one that is no more.
     pub assignments: Vec<(WorkloadName, Option<String>)>,
     /// Rollouts as they are now.
     pub rollouts: Vec<RolloutRecord>,
-    /// Commands up to this number may have been sent.
-    pub last_command: Option<CommandId>,
+    /// Revisions up to this number were given.
+    pub last_revision: Option<RevisionId>,
     /// What is told.
     pub events: Vec<NewEvent>,
     /// What is put on record.
@@ -214,12 +203,12 @@ impl Changes {
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.hosts.is_empty()
-            && self.forgotten.is_empty()
+        self.members.is_empty()
+            && self.tokens.is_empty()
             && self.releases.is_empty()
             && self.assignments.is_empty()
             && self.rollouts.is_empty()
-            && self.last_command.is_none()
+            && self.last_revision.is_none()
             && self.events.is_empty()
             && self.audit.is_empty()
     }
@@ -289,7 +278,25 @@ pub trait Store: Send + 'static {
     /// holds.
     fn commit(&mut self, epoch: Epoch, at: UnixNanos, changes: Changes) -> Result<Vec<FleetEvent>>;
 
-    /// Events from this number on, at most `limit`.
+    /// A join token.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn token(&mut self, id: TokenId) -> Result<Option<StoredToken>>;
+
+    /// Whoever has this name among its kind.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn member(&mut self, kind: Kind, name: &SubjectName) -> Result<Option<MemberRecord>>;
+
+    /// Checks the whole audit log; gives how many entries it has and the last one's hash.
+    ///
+    /// # Errors
+    /// When the store can't be read. The inner one when the log is not what was written.
+    fn verify_audit(&mut self) -> Result<std::result::Result<(u64, Digest), ChainBroken>>;
+
+    /// Events after this number, at most `limit`.
     ///
     /// # Errors
     /// When the store can't be read.

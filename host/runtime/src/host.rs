@@ -29,7 +29,7 @@ use std::{
 
 use host_core::{
     history::SwapReport,
-    id::{BatchSeq, SwapId, WorkloadName},
+    id::{BatchSeq, Digest, SwapId, WorkloadName},
     request::{DeployRequest, Progress, RollbackRequest},
     status::{CheckpointStatus, HostStatus, RunState, VersionStatus, WorkloadStatus},
     time::Moment,
@@ -161,6 +161,14 @@ impl Host {
     /// The disk.
     pub fn stage(&self) -> Result<Staging, HostError> {
         self.0.store.stage().map_err(|error| HostError::Artifact(describe(&error)))
+    }
+
+    /// A component that is stored, by its digest.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn stored(&self, digest: Digest) -> Result<Option<Artifact>, HostError> {
+        self.0.store.find(digest).map_err(|error| HostError::Artifact(describe(&error)))
     }
 
     /// Deploys, rehearses or plans, as `request.extent` says. A refusal, an abort and a rollback are reports too.

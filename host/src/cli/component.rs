@@ -128,7 +128,7 @@ impl Component {
     }
 }
 
-fn read_config(file: &Path) -> Result<String, Trouble> {
+pub(crate) fn read_config(file: &Path) -> Result<String, Trouble> {
     let bytes = read("config", file, limits::CONFIG_LIMIT_BYTES as u64)?;
     String::from_utf8(bytes.into()).map_err(|error| {
         let at = error.utf8_error().valid_up_to();

@@ -53,6 +53,10 @@ pub(crate) struct Args {
     #[arg(long)]
     one_way: bool,
 
+    /// Where a fleet has the workload in its hands here, take it out of them
+    #[arg(long)]
+    detach: bool,
+
     /// Skip the checks before and the health check after; never digests, limits or the state's compatibility
     #[arg(long)]
     force: bool,
@@ -68,6 +72,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<Exit, Trouble> {
         drain: args.drain,
         force: args.force,
         one_way: args.one_way,
+        detach: args.detach,
         ..SwapPolicy::default()
     };
     let extent = if args.dry_run { Extent::Rehearse } else { Extent::Swap };

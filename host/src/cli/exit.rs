@@ -5,6 +5,7 @@ use std::{fmt::Write as _, process::ExitCode};
 use host_api::FailureKind;
 use host_core::{
     history::{SwapKind, SwapReport, Verdict},
+    rollout::Verdict as RolloutVerdict,
     swap::Outcome,
 };
 
@@ -23,13 +24,26 @@ pub(crate) enum Exit {
     Stopped,
     /// There is no host to ask.
     NoHost,
+    /// Some hosts have it, others don't.
+    Partial,
+    /// A rollout waits for a person.
+    Paused,
     /// The host was left to it.
     Detached,
 }
 
 impl Exit {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Done, Self::Failed, Self::Usage, Self::RolledBack, Self::Stopped, Self::NoHost, Self::Detached];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Done,
+        Self::Failed,
+        Self::Usage,
+        Self::RolledBack,
+        Self::Stopped,
+        Self::NoHost,
+        Self::Partial,
+        Self::Paused,
+        Self::Detached,
+    ];
 
     pub(crate) const fn code(self) -> u8 {
         match self {
@@ -39,6 +53,8 @@ impl Exit {
             Self::RolledBack => 3,
             Self::Stopped => 4,
             Self::NoHost => 5,
+            Self::Partial => 6,
+            Self::Paused => 7,
             // As a shell has it after Ctrl-C.
             Self::Detached => 130,
         }
@@ -52,8 +68,10 @@ impl Exit {
             Self::Usage => "the command line can't be meant as it stands",
             Self::RolledBack => "rolled back: the new version served for a while, the old one serves again",
             Self::Stopped => "the workload is stopped or failed",
-            Self::NoHost => "no host answers, or none that this program can talk to",
-            Self::Detached => "interrupted; a swap that had begun goes on in the host",
+            Self::NoHost => "no host or coordinator answers, or none that this program can talk to",
+            Self::Partial => "of a rollout: some hosts have the new version and others don't, or could not be put back",
+            Self::Paused => "of a rollout: it waits for a person",
+            Self::Detached => "interrupted; a swap or rollout that had begun goes on",
         }
     }
 
@@ -96,6 +114,19 @@ impl Exit {
                 Self::Done
             }
             _ => Self::of_report(report),
+        }
+    }
+
+    /// Of a rollout: what it came to.
+    pub(crate) const fn of_rollout(verdict: RolloutVerdict) -> Self {
+        match verdict {
+            RolloutVerdict::Done => Self::Done,
+            RolloutVerdict::Unchanged => Self::Failed,
+            RolloutVerdict::RolledBack => Self::RolledBack,
+            RolloutVerdict::Partial | RolloutVerdict::Incomplete => Self::Partial,
+            RolloutVerdict::Waiting => Self::Paused,
+            // Whoever left it before its end.
+            RolloutVerdict::UnderWay => Self::Detached,
         }
     }
 

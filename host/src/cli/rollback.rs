@@ -31,6 +31,10 @@ pub(crate) struct Args {
     #[arg(long)]
     one_way: bool,
 
+    /// Where a fleet has the workload in its hands here, take it out of them
+    #[arg(long)]
+    detach: bool,
+
     /// Skip the checks before and the health check after; never digests, limits or the state's compatibility
     #[arg(long)]
     force: bool,
@@ -42,6 +46,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<Exit, Trouble> {
         force: args.force,
         allow_loss: args.allow_loss,
         one_way: args.one_way,
+        detach: args.detach,
         // What was left is not a place to go back to by itself.
         probation: Duration::ZERO,
         ..SwapPolicy::default()

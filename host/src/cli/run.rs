@@ -2,7 +2,12 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use host_core::policy::Preflight;
+use host_core::{
+    id::HostId,
+    label::{Label, Labels},
+    policy::Preflight,
+};
+use host_fleet::identity::{CoordinatorAddress, token::InvalidToken};
 use host_runtime::HostConfig;
 
 use super::{Exit, Global, Trouble, values};
@@ -23,6 +28,29 @@ pub(crate) struct Args {
     /// Serve metrics for Prometheus here, at /metrics
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
+
+    /// Join the fleet of this coordinator; afterwards the host belongs to it at every start
+    #[arg(long, value_name = "https://ADDR", requires = "token", help_heading = "Fleet")]
+    join: Option<CoordinatorAddress>,
+
+    /// Token to join with, as `host fleet token create` prints it
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "HOST_JOIN_TOKEN",
+        hide_env_values = true,
+        requires = "join",
+        help_heading = "Fleet"
+    )]
+    token: Option<String>,
+
+    /// Name of this host in the fleet [default: the machine's]
+    #[arg(long, value_name = "NAME", requires = "join", help_heading = "Fleet")]
+    host_name: Option<HostId>,
+
+    /// What is said of this host, as region=eu; repeat it for more
+    #[arg(long, value_name = "KEY=VALUE", requires = "join", help_heading = "Fleet")]
+    label: Vec<Label>,
 
     /// How the log on standard error is written
     #[arg(long, visible_alias = "log", value_enum, default_value_t)]
@@ -79,11 +107,36 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(global: &Global, args: Args) -> Result<Exit, Trouble> {
     let guard = telemetry::init(&telemetry::Options { log: args.log_format })?;
-    let options =
-        daemon::Options { metrics: args.metrics, preflight: preflight(&args), config: config(global, &args)? };
+    let options = daemon::Options {
+        metrics: args.metrics,
+        preflight: preflight(&args),
+        config: config(global, &args)?,
+        join: join(&args)?,
+    };
     let ended = daemon::run(options).await;
     guard.flush().await;
     ended.map(|()| Exit::Done)
+}
+
+/// What joining needs, if it is wanted.
+fn join(args: &Args) -> Result<Option<daemon::Join>, Trouble> {
+    let (Some(address), Some(token)) = (&args.join, &args.token) else { return Ok(None) };
+    let usage = |what: String| Trouble::new(Exit::Usage, what).still("nothing was started");
+    let token = token.trim().parse().map_err(|error: InvalidToken| usage(error.to_string()))?;
+    let name = match &args.host_name {
+        Some(name) => name.clone(),
+        None => machine_name().ok_or_else(|| {
+            usage("this machine's name can't name a host".to_owned()).remedy("name it with --host-name")
+        })?,
+    };
+    let labels = Labels::try_from(args.label.clone()).map_err(|error| usage(error.to_string()))?;
+    Ok(Some(daemon::Join { address: address.clone(), token, name, labels }))
+}
+
+fn machine_name() -> Option<HostId> {
+    // Where Linux says it; elsewhere a person does.
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    name.trim().to_lowercase().parse().ok()
 }
 
 fn preflight(args: &Args) -> Preflight {

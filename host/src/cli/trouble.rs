@@ -1,6 +1,7 @@
 //! An error as a command ends with it: what happened, what still runs, what to do, and the exit code.
 
 use host_api::{ClientError, Failure, FailureKind};
+use host_fleet::client::OperatorError;
 
 use super::Exit;
 
@@ -81,6 +82,24 @@ impl From<ClientError> for Trouble {
             _ => "no-host",
         };
         Self { kind, ..Self::new(Exit::NoHost, what).remedy(remedy) }
+    }
+}
+
+impl From<OperatorError> for Trouble {
+    fn from(error: OperatorError) -> Self {
+        match error {
+            OperatorError::Refused(failure) => failure.into(),
+            OperatorError::Identity(error) => Self::new(Exit::Failed, error.to_string()).remedy(
+                "name the fleet's data directory with --data; on another machine, copy its `operator` folder there",
+            ),
+            OperatorError::Connect(error) => {
+                let why = std::error::Error::source(&error).map_or_else(String::new, |source| format!(" ({source})"));
+                Self { kind: "no-coordinator", ..Self::new(Exit::NoHost, format!("{error}{why}")) }
+                    .still("hosts carry on as they are")
+            }
+            OperatorError::Unreadable(error) => Self::new(Exit::NoHost, error.to_string())
+                .remedy("use the `host` program that the coordinator was started with"),
+        }
     }
 }
 

@@ -7,25 +7,48 @@ use host_api::{Control, EventSource, Failure, FailureKind, Preparation, Progress
 use host_core::{
     event::HostEvent,
     history::{Check, SwapReport},
-    id::WorkloadName,
+    id::{Digest, WorkloadName},
     policy::{Preflight, SwapPolicy},
-    request::{DeployRequest, RollbackRequest},
+    request::{DeployRequest, Extent, RollbackRequest},
     status::{HealthReport, HostStatus, RunState, VersionStatus, WorkloadStatus},
 };
+use host_fleet::agent::{ByHand, JournalError};
 use host_runtime::{EventStream, Host, HostError, PreparedId, artifact};
 
 /// How long the runtime keeps what was prepared.
 const PREPARED_FOR: Duration = Duration::from_secs(60);
+const DEPLOY_REMEDY: &str =
+    "deploy it on the fleet with `host fleet deploy`, or take it out of the fleet's hands here with --detach";
+const ROLLBACK_REMEDY: &str =
+    "roll it back on the fleet with `host fleet rollback`, or take it out of the fleet's hands here with --detach";
+const RUN_REMEDY: &str = "use `host fleet stop`, `start`, `remove` or the rollout's own commands";
 
 /// A host behind its control plane.
 pub(super) struct Service {
     host: Host,
     preflight: Preflight,
+    /// Of a host in a fleet: what people may do.
+    by_hand: Option<ByHand>,
 }
 
 impl Service {
-    pub(super) fn new(host: Host, preflight: Preflight) -> Self {
-        Self { host, preflight }
+    pub(super) fn new(host: Host, preflight: Preflight, by_hand: Option<ByHand>) -> Self {
+        Self { host, preflight, by_hand }
+    }
+
+    /// What a fleet has in its hands is not changed by hand, unless it is taken out of them.
+    async fn guard(&self, workload: &WorkloadName, detach: bool, remedy: &str) -> Result<(), Failure> {
+        let Some(by_hand) = &self.by_hand else { return Ok(()) };
+        let failed = |error: JournalError| Failure::new(FailureKind::Internal, error.to_string());
+        if !by_hand.is_the_fleets(workload).await.map_err(failed)? {
+            return Ok(());
+        }
+        if detach {
+            return by_hand.detach(workload).await.map_err(failed);
+        }
+        Err(Failure::new(FailureKind::Refused, format!("{workload} is in the hands of a fleet on this host"))
+            .still("it goes on as it is")
+            .remedy(remedy))
     }
 
     /// The pre-flight's thresholds are the host's, not for whoever deploys to lower.
@@ -63,12 +86,20 @@ impl Control for Service {
         Ok(Upload(Some(staging)))
     }
 
+    async fn stored(&self, digest: Digest) -> Result<Option<artifact::Artifact>, Failure> {
+        let host = self.host.clone();
+        blocking(move || host.stored(digest)).await
+    }
+
     async fn deploy(
         &self,
         request: DeployRequest,
         artifact: artifact::Artifact,
         progress: ProgressSink,
     ) -> Result<SwapReport, Failure> {
+        if request.extent == Extent::Swap {
+            self.guard(&request.workload, request.policy.detach, DEPLOY_REMEDY).await?;
+        }
         self.host.deploy(self.deploy_request(request), artifact, progress).await.map_err(failure)
     }
 
@@ -78,6 +109,7 @@ impl Control for Service {
         artifact: artifact::Artifact,
         progress: ProgressSink,
     ) -> Result<Preparation, Failure> {
+        self.guard(&request.workload, request.policy.detach, DEPLOY_REMEDY).await?;
         let request = self.deploy_request(request);
         let (prepared, report) = self.host.prepare(request, artifact, progress).await.map_err(failure)?;
         let ready = prepared.map(|PreparedId(prepared)| Ready { prepared, expires: PREPARED_FOR });
@@ -96,6 +128,7 @@ impl Control for Service {
     }
 
     async fn rollback(&self, request: RollbackRequest, progress: ProgressSink) -> Result<SwapReport, Failure> {
+        self.guard(&request.workload, request.policy.detach, ROLLBACK_REMEDY).await?;
         let request = RollbackRequest { policy: self.policy(request.policy), ..request };
         self.host.rollback(request, progress).await.map_err(failure)
     }
@@ -139,6 +172,7 @@ impl Control for Service {
     }
 
     async fn commit(&self, workload: WorkloadName) -> Result<SwapReport, Failure> {
+        self.guard(&workload, false, RUN_REMEDY).await?;
         match self.host.commit(&workload).await {
             Ok(report) => Ok(report),
             Err(error) => Err(self.unless_it_runs(&workload, error).await),
@@ -153,14 +187,17 @@ impl Control for Service {
     }
 
     async fn stop(&self, workload: WorkloadName) -> Result<SwapReport, Failure> {
+        self.guard(&workload, false, RUN_REMEDY).await?;
         self.host.stop(&workload).await.map_err(failure)
     }
 
     async fn start(&self, workload: WorkloadName) -> Result<SwapReport, Failure> {
+        self.guard(&workload, false, RUN_REMEDY).await?;
         self.host.start_workload(&workload).await.map_err(failure)
     }
 
     async fn remove(&self, workload: WorkloadName) -> Result<SwapReport, Failure> {
+        self.guard(&workload, false, RUN_REMEDY).await?;
         self.host.remove(&workload).await.map_err(failure)
     }
 }

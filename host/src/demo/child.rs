@@ -1,4 +1,4 @@
-//! The host that the demo runs against: a process of its own, as in real use.
+//! The host, or the coordinator, that a demo runs against: a process of its own, as in real use.
 
 use std::{
     fs::File,
@@ -30,8 +30,25 @@ pub(crate) struct HostProcess {
     // Fields are dropped in this order: first the process, then what it writes to.
     child: Child,
     log: PathBuf,
+    verb: Verb,
     arguments: Vec<String>,
     data: TempDir,
+}
+
+/// As what this program is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Run,
+    Coordinator,
+}
+
+impl Verb {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Coordinator => "coordinator",
+        }
+    }
 }
 
 impl HostProcess {
@@ -42,16 +59,30 @@ impl HostProcess {
 
     /// The same with these arguments besides.
     pub(crate) fn start_with(arguments: &[&str]) -> anyhow::Result<Self> {
-        let data = tempfile::Builder::new().prefix("host-demo-").tempdir().context("a temporary directory")?;
+        Self::start_as(Verb::Run, Self::directory()?, arguments)
+    }
+
+    /// Starts it as what is wanted, in a directory that may have something in it.
+    pub(crate) fn start_as(verb: Verb, data: TempDir, arguments: &[&str]) -> anyhow::Result<Self> {
         let log = data.path().join("host.log");
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        let child = spawn(data.path(), &log, &arguments)?;
-        Ok(Self { child, log, arguments, data })
+        let child = spawn(verb, data.path(), &log, &arguments)?;
+        Ok(Self { child, log, verb, arguments, data })
+    }
+
+    /// A new directory for it.
+    pub(crate) fn directory() -> anyhow::Result<TempDir> {
+        tempfile::Builder::new().prefix("host-demo-").tempdir().context("a temporary directory")
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> &Path {
+        self.data.path()
     }
 
     /// Starts it once more where it was, after it ended.
     pub(crate) fn start_again(&mut self) -> anyhow::Result<()> {
-        self.child = spawn(self.data.path(), &self.log, &self.arguments)?;
+        self.child = spawn(self.verb, self.data.path(), &self.log, &self.arguments)?;
         Ok(())
     }
 
@@ -118,11 +149,11 @@ impl HostProcess {
     }
 }
 
-fn spawn(data: &Path, log: &Path, arguments: &[String]) -> anyhow::Result<Child> {
+fn spawn(verb: Verb, data: &Path, log: &Path, arguments: &[String]) -> anyhow::Result<Child> {
     let file = File::options().create(true).append(true).open(log).context("a file for the host's log")?;
     let program = std::env::current_exe().context("where this program is")?;
     Command::new(&program)
-        .arg("run")
+        .arg(verb.as_str())
         .arg("--data")
         .arg(data)
         .args(arguments)

@@ -107,6 +107,7 @@ impl From<SwapPolicy> for pb::SwapPolicy {
             drain_ns: policy.drain.map(nanos),
             force: policy.force,
             one_way: policy.one_way,
+            detach: policy.detach,
             state_from: write_source(policy.state_from),
             hold: policy.hold,
             allow_loss: policy.allow_loss,
@@ -134,6 +135,7 @@ impl TryFrom<pb::SwapPolicy> for SwapPolicy {
             drain,
             force: raw.force,
             one_way: raw.one_way,
+            detach: raw.detach,
             state_from: read_source("state_from", raw.state_from)?,
             preflight: Preflight::default(),
         })

@@ -200,6 +200,10 @@ impl Control for Memory {
         Ok(Upload { bytes: vec![], dropped: Some(Arc::clone(&self.dropped)) })
     }
 
+    async fn stored(&self, _: Digest) -> Result<Option<Bytes>, Failure> {
+        Ok(None)
+    }
+
     async fn deploy(
         &self,
         request: DeployRequest,

@@ -85,6 +85,7 @@ fn policy() -> impl Strategy<Value = SwapPolicy> {
                 drain,
                 force,
                 one_way,
+                detach: one_way,
                 state_from,
                 preflight: Preflight::default(),
             }

@@ -125,6 +125,12 @@ impl From<HostId> for SubjectName {
     }
 }
 
+impl From<SubjectName> for HostId {
+    fn from(name: SubjectName) -> Self {
+        name.0
+    }
+}
+
 impl FromStr for SubjectName {
     type Err = InvalidHostId;
 

@@ -10,12 +10,17 @@ use std::{
 };
 
 use host_core::{
-    id::{CommandId, Digest, Epoch, RolloutId, WorkloadName},
+    id::{Digest, Epoch, RevisionId, RolloutId, WorkloadName},
     time::UnixNanos,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
+
+use crate::{
+    identity::{Kind, StoredToken, SubjectName, TokenId},
+    join::MemberRecord,
+};
 
 use super::{
     AuditEntry, ChainBroken, Changes, Document, EVENTS_LIMIT, FleetEvent, Loaded, NewAudit, NewEvent, Result, Store,
@@ -29,7 +34,8 @@ const VERIFY_STEP: usize = 1000;
 
 const TABLES: &str = "
     CREATE TABLE epochs (epoch INTEGER PRIMARY KEY, at INTEGER NOT NULL);
-    CREATE TABLE hosts (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE members (kind TEXT NOT NULL, name TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
+    CREATE TABLE tokens (id TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE releases (workload TEXT NOT NULL, version TEXT NOT NULL, record TEXT NOT NULL,
         PRIMARY KEY (workload, version)) WITHOUT ROWID;
     CREATE TABLE assignments (workload TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
@@ -37,7 +43,7 @@ const TABLES: &str = "
         document TEXT NOT NULL);
     CREATE INDEX rollouts_by_workload ON rollouts (workload, id);
     CREATE INDEX rollouts_not_over ON rollouts (id) WHERE over = 0;
-    CREATE TABLE commands (last INTEGER NOT NULL);
+    CREATE TABLE revisions (last INTEGER NOT NULL);
     CREATE TABLE events (seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, event TEXT NOT NULL);
     CREATE TABLE audit (seq INTEGER PRIMARY KEY, entry TEXT NOT NULL);
 ";
@@ -76,7 +82,7 @@ impl Sqlite {
                 let transaction = database.transaction()?;
                 transaction.execute_batch(TABLES)?;
                 transaction.execute_batch(blobs::TABLES)?;
-                transaction.execute("INSERT INTO commands (last) VALUES (0)", [])?;
+                transaction.execute("INSERT INTO revisions (last) VALUES (0)", [])?;
                 transaction.pragma_update(None, "user_version", LAYOUT)?;
                 transaction.commit()?;
             }
@@ -85,28 +91,15 @@ impl Sqlite {
         Ok(Self { database, _lock: lock })
     }
 
-    /// Checks the whole audit log; gives how many entries it has and the last one's hash.
-    ///
-    /// # Errors
-    /// When the store can't be read. The inner one when the log is not what was written.
-    pub fn verify_audit(&mut self) -> Result<std::result::Result<(u64, Digest), ChainBroken>> {
-        let (mut before, mut seq) = (chain::ROOT, 0);
-        loop {
-            let entries = self.audit(seq + 1, VERIFY_STEP)?;
-            if entries.is_empty() {
-                return Ok(Ok((seq, before)));
-            }
-            match chain::verify(before, seq, &entries) {
-                Ok(reached) => (before, seq) = reached,
-                Err(broken) => return Ok(Err(broken)),
-            }
-        }
-    }
-
     fn values<T: DeserializeOwned>(&self, what: &str, query: &str) -> Result<Vec<T>> {
         let mut statement = self.database.prepare_cached(query)?;
         let texts = statement.query_map([], |row| row.get::<_, String>(0))?;
         texts.map(|text| parse(what, &text?)).collect()
+    }
+
+    fn one<T: DeserializeOwned>(&self, what: &str, query: &str, key: impl rusqlite::Params) -> Result<Option<T>> {
+        let text: Option<String> = self.database.query_row(query, key, |row| row.get(0)).optional()?;
+        text.map(|text| parse(what, &text)).transpose()
     }
 
     fn documents(&self, query: &str, parameters: impl rusqlite::Params) -> Result<Vec<Document>> {
@@ -125,14 +118,14 @@ impl Store for Sqlite {
     fn load(&mut self) -> Result<Loaded> {
         let last_rollout =
             self.database.query_row("SELECT coalesce(max(id), 0) FROM rollouts", [], |row| row.get(0))?;
-        let last_command = self.database.query_row("SELECT last FROM commands", [], |row| row.get(0))?;
+        let last_revision = self.database.query_row("SELECT last FROM revisions", [], |row| row.get(0))?;
         Ok(Loaded {
-            hosts: self.values("a host", "SELECT record FROM hosts ORDER BY name")?,
+            members: self.values("a member", "SELECT record FROM members ORDER BY kind, name")?,
             releases: self.values("a release", "SELECT record FROM releases ORDER BY workload, version")?,
             assignments: self.documents("SELECT workload, document FROM assignments ORDER BY workload", [])?,
             rollouts: self.documents("SELECT id, document FROM rollouts WHERE over = 0 ORDER BY id", [])?,
             last_rollout: RolloutId(last_rollout),
-            last_command: CommandId(last_command),
+            last_revision: RevisionId(last_revision),
         })
     }
 
@@ -148,6 +141,29 @@ impl Store for Sqlite {
         put_on_record(&transaction, at, changes.audit)?;
         transaction.commit()?;
         Ok(events)
+    }
+
+    fn token(&mut self, id: TokenId) -> Result<Option<StoredToken>> {
+        self.one("a join token", "SELECT record FROM tokens WHERE id = ?1", [id.to_string()])
+    }
+
+    fn member(&mut self, kind: Kind, name: &SubjectName) -> Result<Option<MemberRecord>> {
+        let query = "SELECT record FROM members WHERE kind = ?1 AND name = ?2";
+        self.one("a member", query, [kind.as_str(), name.as_str()])
+    }
+
+    fn verify_audit(&mut self) -> Result<std::result::Result<(u64, Digest), ChainBroken>> {
+        let (mut before, mut seq) = (chain::ROOT, 0);
+        loop {
+            let entries = self.audit(seq + 1, VERIFY_STEP)?;
+            if entries.is_empty() {
+                return Ok(Ok((seq, before)));
+            }
+            match chain::verify(before, seq, &entries) {
+                Ok(reached) => (before, seq) = reached,
+                Err(broken) => return Ok(Err(broken)),
+            }
+        }
     }
 
     fn events_after(&mut self, seq: u64, limit: usize) -> Result<Vec<FleetEvent>> {
@@ -194,12 +210,13 @@ impl Store for Sqlite {
 }
 
 fn write(transaction: &Transaction<'_>, changes: &Changes) -> Result<()> {
-    for host in &changes.hosts {
-        let record = text("a host", host)?;
-        transaction.execute("INSERT OR REPLACE INTO hosts VALUES (?1, ?2)", params![host.name.as_str(), record])?;
+    for member in &changes.members {
+        let key = params![member.kind.as_str(), member.name.as_str(), text("a member", member)?];
+        transaction.execute("INSERT OR REPLACE INTO members VALUES (?1, ?2, ?3)", key)?;
     }
-    for name in &changes.forgotten {
-        transaction.execute("DELETE FROM hosts WHERE name = ?1", [name.as_str()])?;
+    for token in &changes.tokens {
+        let key = params![token.id.to_string(), text("a join token", token)?];
+        transaction.execute("INSERT OR REPLACE INTO tokens VALUES (?1, ?2)", key)?;
     }
     for release in &changes.releases {
         let key = params![release.workload.as_str(), release.version.to_string(), text("a release", release)?];
@@ -221,8 +238,8 @@ fn write(transaction: &Transaction<'_>, changes: &Changes) -> Result<()> {
             params![rollout.id.0, rollout.workload.as_str(), rollout.began.0, rollout.over, rollout.text],
         )?;
     }
-    if let Some(last) = changes.last_command {
-        transaction.execute("UPDATE commands SET last = max(last, ?1)", [last.0])?;
+    if let Some(last) = changes.last_revision {
+        transaction.execute("UPDATE revisions SET last = max(last, ?1)", [last.0])?;
     }
     Ok(())
 }

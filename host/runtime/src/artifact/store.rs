@@ -170,6 +170,19 @@ impl ArtifactStore {
         staging.finish()
     }
 
+    /// A component that is stored. Says nothing of its bytes: [`load`](Self::load) does.
+    ///
+    /// # Errors
+    /// Its file can't be looked at.
+    pub fn find(&self, digest: Digest) -> Result<Option<Artifact>, StoreError> {
+        let name = stored_name(digest);
+        match self.0.directory.metadata(&name) {
+            Ok(file) => Ok(file.is_file().then(|| Artifact { digest, bytes: file.len() })),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(self.failed("can't be looked at", &name, source)),
+        }
+    }
+
     /// Whether a component is stored. Says nothing of its bytes: [`load`](Self::load) does.
     #[must_use]
     pub fn contains(&self, digest: Digest) -> bool {

@@ -54,7 +54,7 @@ fn what_was_committed_is_found_again_by_the_next_one() {
     let changes = Changes {
         assignments: vec![(chat.clone(), Some("{}".to_owned()))],
         rollouts: vec![rollout(1, true), rollout(2, false)],
-        last_command: Some(CommandId(9)),
+        last_revision: Some(RevisionId(9)),
         events: vec![event("rollout.started"), event("rollout.wave")],
         audit: vec![audit("rollout.start")],
         ..Changes::default()
@@ -63,7 +63,7 @@ fn what_was_committed_is_found_again_by_the_next_one() {
     drop(store);
     let mut store = Sqlite::open(&folder.path().join("fleet.sqlite")).expect("again");
     let loaded = store.load().expect("loaded");
-    assert_eq!((loaded.last_rollout, loaded.last_command), (RolloutId(2), CommandId(9)));
+    assert_eq!((loaded.last_rollout, loaded.last_revision), (RolloutId(2), RevisionId(9)));
     assert_eq!(loaded.assignments, [Document { key: "chat".to_owned(), text: "{}".to_owned() }]);
     assert_eq!(loaded.rollouts, [Document { key: "2".to_owned(), text: "{\"at\":2}".to_owned() }]);
     assert_eq!(store.history(Some(&chat), 10).expect("read").len(), 2);
