@@ -112,10 +112,13 @@ impl<W: Workload> Instance<W> {
     /// # Errors
     /// Before `init`; a schema it can't write; a downgrade that refuses.
     pub fn snapshot(&mut self, schema: u32) -> Result<StoredState, String> {
-        let workload = self.workload.as_ref().ok_or(NOT_INITIALISED)?;
+        let workload = self.workload.take().ok_or(NOT_INITIALISED)?;
         // The state is about as big as last time; a little more avoids the copy that growing the buffer would cost.
         let expected = self.snapshot_bytes + self.snapshot_bytes / 16 + 64;
-        let state = workload.__store_as(schema, expected)?;
+        // Whole again whatever came of it: a swap that fails goes on with it.
+        let (workload, state) = workload.__give_as(schema, expected);
+        self.workload = Some(workload);
+        let state = state?;
         self.snapshot_bytes = state.data.len();
         Ok(state)
     }

@@ -136,7 +136,7 @@ pub mod prelude {
 #[doc(hidden)]
 pub mod __private {
     pub use crate::export::{Slot, assert_workload};
-    pub use crate::state::{decode, encode, end_of_chain, step_down, step_up};
+    pub use crate::state::{decode, encode, end_of_chain, step_down, step_down_lent, step_up};
     pub use crate::wire;
     pub use postcard_schema;
 }

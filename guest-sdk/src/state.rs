@@ -184,6 +184,22 @@ pub trait State: Serialize + DeserializeOwned + Schema + Sized + 'static {
         Ok(StoredState { format: *format, data: self.__descend(schema, expected_bytes)? })
     }
 
+    /// `__store_as` for who owns the state: each step down borrows its parts ([`Downgrade::lend`]) and gives them back.
+    #[doc(hidden)]
+    fn __give_as(self, schema: u32, expected_bytes: usize) -> (Self, Result<StoredState, StateError>) {
+        let formats = Self::downgrades_to();
+        match formats.iter().find(|format| format.schema == schema) {
+            Some(format) if schema != Self::VERSION => {
+                let (whole, data) = self.__descend_lent(schema, expected_bytes);
+                (whole, data.map(|data| StoredState { format: *format, data }))
+            }
+            _ => {
+                let stored = self.__store_as(schema, expected_bytes);
+                (self, stored)
+            }
+        }
+    }
+
     /// The state from bytes of its own or an older format, climbing one step at a time.
     ///
     /// # Errors
@@ -208,6 +224,8 @@ pub trait State: Serialize + DeserializeOwned + Schema + Sized + 'static {
     fn __climb(schema: u32, data: &[u8]) -> Result<Self, StateError>;
     #[doc(hidden)]
     fn __descend(&self, schema: u32, expected_bytes: usize) -> Result<Vec<u8>, StateError>;
+    #[doc(hidden)]
+    fn __descend_lent(self, schema: u32, expected_bytes: usize) -> (Self, Result<Vec<u8>, StateError>);
 }
 
 /// How a newer state takes over an older one. Asked for by `#[state(from = T)]`; see [`State`] for an example.
@@ -230,6 +248,55 @@ pub trait Downgrade<T> {
     /// # Errors
     /// Why this state can't be expressed in the older format. A rollback then takes the state from before the swap.
     fn downgrade(&self) -> Result<T, String>;
+
+    /// The older state, made of this one's own parts, and how this one is put together from them again.
+    ///
+    /// `downgrade` can only copy what both have, and a big state is copied while the clients wait. This moves it: the older
+    /// state is written down, and what it borrowed is given back unchanged, for the swap may still be called off.
+    ///
+    /// It must give what `downgrade` gives. Taking both states apart field by field lets the compiler see to it that
+    /// nothing is forgotten on the way there or back:
+    ///
+    /// ```
+    /// # use guest_sdk::prelude::*;
+    /// # mod v1 {
+    /// #     use guest_sdk::prelude::*;
+    /// #     #[derive(Serialize, Deserialize, Schema, State)]
+    /// #     #[state(version = 1)]
+    /// #     pub struct Chat {
+    /// #         pub names: Vec<String>,
+    /// #     }
+    /// # }
+    /// # #[derive(Serialize, Deserialize, Schema, State)]
+    /// # #[state(version = 2, to = v1::Chat)]
+    /// # struct Chat {
+    /// #     names: Vec<String>,
+    /// #     messages: u64,
+    /// # }
+    /// impl Downgrade<v1::Chat> for Chat {
+    ///     fn downgrade(&self) -> Result<v1::Chat, String> {
+    ///         Ok(v1::Chat { names: self.names.clone() })
+    ///     }
+    ///
+    ///     fn lend(self) -> Result<(v1::Chat, impl FnOnce(v1::Chat) -> Self), (Self, String)> {
+    ///         let Self { names, messages } = self;
+    ///         let whole = move |v1::Chat { names }| Self { names, messages };
+    ///         Ok((v1::Chat { names }, whole))
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As `downgrade`, with this state.
+    fn lend(self) -> Result<(T, impl FnOnce(T) -> Self), (Self, String)>
+    where
+        Self: Sized,
+    {
+        match self.downgrade() {
+            Ok(old) => Ok((old, move |_| self)),
+            Err(why) => Err((self, why)),
+        }
+    }
 }
 
 /// Why a state could not be stored or restored.
@@ -382,6 +449,21 @@ pub fn step_down<Old: State, New: State + Downgrade<Old>>(
     new.downgrade()
         .map_err(|reason| StateError::Step { from: New::VERSION, to: Old::VERSION, reason })?
         .__descend(schema, expected_bytes)
+}
+
+#[doc(hidden)]
+pub fn step_down_lent<Old: State, New: State + Downgrade<Old>>(
+    new: New,
+    schema: u32,
+    expected_bytes: usize,
+) -> (New, Result<Vec<u8>, StateError>) {
+    match new.lend() {
+        Ok((old, whole)) => {
+            let (old, data) = old.__descend_lent(schema, expected_bytes);
+            (whole(old), data)
+        }
+        Err((new, reason)) => (new, Err(StateError::Step { from: New::VERSION, to: Old::VERSION, reason })),
+    }
 }
 
 /// The end of a chain. The SDK asks only for schemas it collected from the same chain, so nothing valid comes here.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use guest_sdk::prelude::*;
 use guest_sdk::testing::Kit;
-use guest_sdk::{StateError, StateFormat, StoredState};
+use guest_sdk::{Instance, StateError, StateFormat, StoredState};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize, Schema, State)]
 #[state(version = 1)]
@@ -144,4 +144,98 @@ impl Workload for Unordered {
 fn the_kit_finds_a_state_without_an_order() {
     let refused = Kit::<Unordered>::start("").unwrap().upgrade::<Unordered>().unwrap_err();
     assert!(refused.reason.contains("HashMap"), "{refused}");
+}
+
+/// What a step lends, and what comes back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Schema, State)]
+#[state(version = 6, from = Five, to = Five)]
+struct Six {
+    names: Vec<String>,
+    messages: i64,
+    /// Does not leave with the rest.
+    here: String,
+    lending: Lending,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Schema)]
+enum Lending {
+    InOrder,
+    Less,
+    Keeps,
+}
+
+impl Upgrade<Five> for Six {
+    fn upgrade(old: Five) -> Result<Self, String> {
+        Ok(six(old.names, old.messages, Lending::InOrder))
+    }
+}
+
+impl Downgrade<Five> for Six {
+    fn downgrade(&self) -> Result<Five, String> {
+        Ok(Five { names: self.names.clone(), messages: self.messages })
+    }
+
+    fn lend(self) -> Result<(Five, impl FnOnce(Five) -> Self), (Self, String)> {
+        let Self { mut names, messages, here, lending } = self;
+        if lending == Lending::Less {
+            names.pop();
+        }
+        let whole = move |Five { mut names, messages }| {
+            if lending == Lending::Keeps {
+                names.clear();
+            }
+            Self { names, messages, here, lending }
+        };
+        Ok((Five { names, messages }, whole))
+    }
+}
+
+impl Workload for Five {
+    fn init(_: &str) -> Result<Self, String> {
+        Ok(Self { names: names(), messages: 0 })
+    }
+    fn handle(&mut self, _: Event, _: &mut Effects) {}
+}
+
+impl Workload for Six {
+    fn init(lending: &str) -> Result<Self, String> {
+        let lending = match lending {
+            "less" => Lending::Less,
+            "keeps" => Lending::Keeps,
+            _ => Lending::InOrder,
+        };
+        Ok(six(names(), 7, lending))
+    }
+    fn handle(&mut self, _: Event, _: &mut Effects) {}
+}
+
+fn six(names: Vec<String>, messages: i64, lending: Lending) -> Six {
+    Six { names, messages, here: "stays".to_owned(), lending }
+}
+
+#[test]
+fn a_state_is_lent_down_a_chain_and_comes_back_whole_also_when_a_step_refuses() {
+    let mut instance = Instance::<Six>::new();
+    instance.init("").unwrap();
+    let whole = instance.workload().unwrap().clone();
+    // Five copies, so the chain mixes both kinds of step.
+    for schema in [1, 2, 5, 6] {
+        assert_eq!(instance.snapshot(schema).unwrap(), whole.store_as(schema).unwrap(), "schema {schema}");
+        assert_eq!(instance.workload().unwrap(), &whole);
+    }
+    instance.workload_mut().unwrap().messages = -1;
+    let refused = instance.snapshot(2).unwrap_err();
+    assert_eq!(refused, "the step from schema 5 to 2 failed: fewer messages than none");
+    assert_eq!(instance.workload().unwrap().names, names());
+    assert!(instance.snapshot(9).unwrap_err().starts_with("schema 9 can't be written"));
+    assert_eq!(instance.workload().unwrap().here, "stays");
+}
+
+#[test]
+fn the_kit_refuses_a_step_that_lends_another_state_or_does_not_get_it_back() {
+    let refused = |how: &str| Kit::<Six>::start(how).unwrap().downgrade::<Five>().unwrap_err().reason;
+    assert_eq!(refused("less"), "as schema 5, `lend` gives another state than `downgrade`");
+    assert_eq!(refused("keeps"), "what was lent as schema 5 did not come back as it was");
+    let kit = Kit::<Six>::start("").unwrap().downgrade::<Five>().unwrap();
+    assert_eq!(kit.state().names, names());
 }

@@ -71,6 +71,19 @@ impl Downgrade<v2::Counter> for Counter {
         let open = open.into_keys().collect();
         Ok(v2::Counter { total, open, mine, lines, reminders, last_timer, rows })
     }
+
+    /// The rows are moved there and back, not copied; of the connections, which are few, the older form is made.
+    fn lend(self) -> Result<(v2::Counter, impl FnOnce(v2::Counter) -> Self), (Self, String)> {
+        let Self { total, open: clients, lines, reminders, last_timer, rows, config } = self;
+        let open = clients.keys().copied().collect();
+        let spoke = clients.iter().filter(|(_, client)| client.mine > 0);
+        let mine = spoke.map(|(id, client)| (*id, client.mine)).collect();
+        let whole = move |old| {
+            let v2::Counter { total, open: _, mine: _, lines, reminders, last_timer, rows } = old;
+            Self { total, open: clients, lines, reminders, last_timer, rows, config }
+        };
+        Ok((v2::Counter { total, open, mine, lines, reminders, last_timer, rows }, whole))
+    }
 }
 
 impl Workload for Counter {

@@ -40,4 +40,13 @@ impl Downgrade<v1::Counter> for Counter {
         let Self { total, open, mine: _, lines, reminders, last_timer, rows } = self.clone();
         Ok(v1::Counter { total, open, lines, reminders, last_timer, rows })
     }
+
+    fn lend(self) -> Result<(v1::Counter, impl FnOnce(v1::Counter) -> Self), (Self, String)> {
+        let Self { total, open, mine, lines, reminders, last_timer, rows } = self;
+        let whole = move |old| {
+            let v1::Counter { total, open, lines, reminders, last_timer, rows } = old;
+            Self { total, open, mine, lines, reminders, last_timer, rows }
+        };
+        Ok((v1::Counter { total, open, lines, reminders, last_timer, rows }, whole))
+    }
 }

@@ -29,6 +29,13 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         unreachable_step,
         |old| quote!(::guest_sdk::__private::step_down::<#old, Self>(self, schema, expected_bytes)),
     );
+    let descend_lent = to.as_ref().map_or_else(
+        || {
+            let end = unreachable_step();
+            quote!((self, #end))
+        },
+        |old| quote!(::guest_sdk::__private::step_down_lent::<#old, Self>(self, schema, expected_bytes)),
+    );
     let falling = from.iter().chain(&to).map(|old| {
         quote! {
             const _: () = ::core::assert!(
@@ -69,6 +76,19 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                     ::guest_sdk::__private::encode(self, expected_bytes)
                 } else {
                     #descend
+                }
+            }
+
+            fn __descend_lent(
+                self,
+                schema: u32,
+                expected_bytes: usize,
+            ) -> (Self, ::core::result::Result<::std::vec::Vec<u8>, ::guest_sdk::StateError>) {
+                if schema == <Self as ::guest_sdk::State>::VERSION {
+                    let data = ::guest_sdk::__private::encode(&self, expected_bytes);
+                    (self, data)
+                } else {
+                    #descend_lent
                 }
             }
         }

@@ -68,8 +68,9 @@ impl<W: Workload> Kit<W> {
     /// Puts an older version in the workload's place, which gets the state in the format it knows.
     ///
     /// # Errors
-    /// The running one can't write that format, or a step, `init` or `code-change` refuses; the kit comes back in it.
-    pub fn downgrade<Old: Workload>(self) -> Result<Kit<Old>, Refused<W>> {
+    /// The running one can't write that format, a step, `init` or `code-change` refuses, or a step lends another state than it
+    /// copies or does not get it back whole; the kit comes back in it.
+    pub fn downgrade<Old: Workload>(mut self) -> Result<Kit<Old>, Refused<W>> {
         let (here, there) = (Instance::<W>::describe(), Instance::<Old>::describe());
         let known = here.writes == there.writes || here.downgrades_to.contains(&there.writes);
         if !known {
@@ -81,8 +82,25 @@ impl<W: Workload> Kit<W> {
             );
             return Err(Refused { kit: self, reason });
         }
+        if let Err(reason) = self.lends(there.writes.schema) {
+            return Err(Refused { kit: self, reason });
+        }
         let from = self.version.clone();
         self.replace(there.writes.schema, Start::RolledBack { from })
+    }
+
+    /// Whether the host, which has the state lent, sees what [`State::store_as`](crate::State::store_as) writes, and nothing is
+    /// missing afterwards.
+    fn lends(&mut self, schema: u32) -> Result<(), String> {
+        let whole = self.instance.snapshot(W::VERSION)?;
+        let copied = self.state().store_as(schema)?;
+        if self.instance.snapshot(schema)? != copied {
+            return Err(format!("as schema {schema}, `lend` gives another state than `downgrade`"));
+        }
+        if self.instance.snapshot(W::VERSION)? != whole {
+            return Err(format!("what was lent as schema {schema} did not come back as it was"));
+        }
+        Ok(())
     }
 
     /// Makes the instance anew from its state, as after a failure or a restart of the host that lost nothing.
