@@ -1,4 +1,4 @@
-//! What an instance costs: to make, to call, to take its state and to give it another's.
+//! What an instance costs: to make, to call, to take its state and to give it another's; and the journal beside a call.
 //!
 //! The birth is measured on a warm slot: one instance of the same component was there before and is gone.
 
@@ -9,6 +9,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use host_core::time::UnixNanos;
 use host_runtime::{
     artifact::{CompiledComponent, Compiler, VerifiedArtifact},
+    benching::BareJournal,
     bindings::types::{Event, Received, Start},
     engine::{Engine, EngineOptions, Purpose},
     instance::{Batch, Birth, Directory, Instance, limits::Limits},
@@ -17,6 +18,9 @@ use tokio::runtime::Runtime;
 
 /// Rows of state, as in the comparison with OTP.
 const ROWS: [u64; 4] = [0, 1_000, 10_000, 100_000];
+
+/// Events in a batch.
+const BATCHES: [usize; 3] = [1, 16, 256];
 
 struct Bench {
     runtime: Runtime,
@@ -65,6 +69,11 @@ async fn handle(instance: &mut Instance, events: &[Event]) {
     black_box(instance.handle(batch).await.expect("effects"));
 }
 
+/// So many lines, each an event.
+fn batch(count: usize) -> Vec<Event> {
+    vec![Event::Received(Received { connection: 1, data: b"incr\n".to_vec() }); count]
+}
+
 fn birth(c: &mut Criterion) {
     let bench = Bench::new();
     c.bench_function("birth and init, warm slot", |b| {
@@ -76,12 +85,37 @@ fn calls(c: &mut Criterion) {
     let bench = Bench::new();
     let mut group = c.benchmark_group("handle");
     let mut instance = bench.runtime.block_on(bench.started(&bench.old, ""));
-    for count in [1, 16, 256] {
-        let event = Event::Received(Received { connection: 1, data: b"incr\n".to_vec() });
-        let events = vec![event; count];
+    for count in BATCHES {
+        let events = batch(count);
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(BenchmarkId::from_parameter(count), |b| {
             b.iter(|| bench.runtime.block_on(handle(&mut instance, &events)));
+        });
+    }
+    group.finish();
+}
+
+/// What a batch costs to record, with the effects that its `handle` had.
+fn journal(c: &mut Criterion) {
+    /// As in the runtime's own config: there a new base comes then, here an empty journal.
+    const LIMIT_BYTES: usize = 64 << 20;
+    let bench = Bench::new();
+    let now = UnixNanos(1_700_000_000_000_000_000);
+    let mut group = c.benchmark_group("journal");
+    let mut instance = bench.runtime.block_on(bench.started(&bench.old, ""));
+    for count in BATCHES {
+        let events = batch(count);
+        let handled = instance.handle(Batch { now, seed: 1, events: &events });
+        let effects = bench.runtime.block_on(handled).expect("effects");
+        let mut journal = BareJournal::new();
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function(BenchmarkId::from_parameter(count), |b| {
+            b.iter(|| {
+                if journal.bytes() >= LIMIT_BYTES {
+                    journal = BareJournal::new();
+                }
+                journal.handled(now, black_box(&events), black_box(&effects));
+            });
         });
     }
     group.finish();
@@ -124,5 +158,5 @@ fn states(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, birth, calls, states);
+criterion_group!(benches, birth, calls, journal, states);
 criterion_main!(benches);

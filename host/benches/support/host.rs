@@ -36,6 +36,16 @@ impl Host {
         host
     }
 
+    /// What it has used of the processors, its own and the system's on its behalf.
+    #[allow(dead_code, reason = "not every bench asks for it")]
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // After the name, which is in parentheses, from the third field on.
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks: u64 = fields[11..=12].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_host"));
         command.args(arguments).env("HOST_DATA", self.folder.join("data")).stdin(Stdio::null()).stderr(Stdio::null());

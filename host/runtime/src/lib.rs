@@ -30,6 +30,8 @@
 #![warn(missing_docs)]
 
 pub mod artifact;
+#[doc(hidden)]
+pub mod benching;
 pub mod bindings;
 mod capability;
 mod checkpoint;

@@ -45,9 +45,9 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::{
     actor::answer,
-    journal::{Entry, JournalCopy},
+    journal::{Entry, Journal, JournalCopy},
     lane::Lane,
-    nursery::{Body, Nursery, seed},
+    nursery::{Base, Body, Nursery, seed},
     recorded::Recorded,
     scribe::Scribe,
     supervision::passed_over,
