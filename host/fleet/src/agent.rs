@@ -35,9 +35,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 pub use by_hand::ByHand;
-pub use journal::{Entry, Journal, JournalError};
+pub use journal::{Entry, Journal, JournalError, Known};
+pub use settle::{entry_after, entry_after_local_failure, entry_after_upkeep};
 
-use self::{journal::Known, perform::Performer};
+use self::perform::Performer;
 use crate::{
     pb::fleet_client::FleetClient,
     protocol::{self, DOCUMENT_LIMIT_BYTES, Down, Up, Upkeep},
@@ -358,7 +359,7 @@ impl<C: Control> Agent<C> {
                 let (id, epoch, workload) = (command.id, command.epoch, command.workload.clone());
                 let told = outcome.clone();
                 self.journal(move |journal| {
-                    let entry = settle::entry_after(journal.entry(&command.workload)?, &command, &outcome);
+                    let entry = entry_after(journal.entry(&command.workload)?, &command, &outcome);
                     journal.end(command.id, &outcome, &command.workload, &entry)
                 })
                 .await?;
@@ -369,7 +370,7 @@ impl<C: Control> Agent<C> {
                 if failed.is_none() {
                     let running = inventory::digest_of(&status, &workload);
                     self.journal(move |journal| {
-                        let entry = settle::entry_after_upkeep(journal.entry(&upkeep.workload)?, &upkeep.task, running);
+                        let entry = entry_after_upkeep(journal.entry(&upkeep.workload)?, &upkeep.task, running);
                         journal.keep(&upkeep.workload, &entry)
                     })
                     .await?;
@@ -404,7 +405,7 @@ impl<C: Control> Agent<C> {
             let history = self.control.history(Some(workload.clone()), 1).await.unwrap_or_default();
             let why =
                 history.first().and_then(|report| report.verdict.why()).unwrap_or("its probation failed").to_owned();
-            let after = settle::entry_after_local_failure(entry, failure.running.as_ref());
+            let after = entry_after_local_failure(entry, failure.running.as_ref());
             let kept = workload.clone();
             self.journal(move |journal| journal.keep(&kept, &after)).await?;
             let inventory::Left { generation, running } = failure;

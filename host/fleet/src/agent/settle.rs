@@ -16,7 +16,8 @@ use super::{
 use crate::protocol::Task;
 
 /// What the fleet knows of the workload after a command.
-pub(super) fn entry_after(entry: Entry, command: &Command, outcome: &Outcome) -> Entry {
+#[must_use]
+pub fn entry_after(entry: Entry, command: &Command, outcome: &Outcome) -> Entry {
     match (&command.action, outcome) {
         (Action::Switch { revision, .. }, Outcome::Switched { generation, .. }) => Entry {
             revision: Some((revision.id, revision.digest)),
@@ -35,7 +36,8 @@ pub(super) fn entry_after(entry: Entry, command: &Command, outcome: &Outcome) ->
 }
 
 /// What the fleet knows of the workload after an upkeep that was done. `running` is what is in place now.
-pub(super) fn entry_after_upkeep(entry: Entry, task: &Task, running: Option<Digest>) -> Entry {
+#[must_use]
+pub fn entry_after_upkeep(entry: Entry, task: &Task, running: Option<Digest>) -> Entry {
     match task {
         Task::Deploy { revision, .. } => {
             Entry { revision: Some((revision.id, revision.digest)), before: None, holding: None, ..entry }
@@ -50,7 +52,8 @@ pub(super) fn entry_after_upkeep(entry: Entry, task: &Task, running: Option<Dige
 }
 
 /// What the fleet knows of a workload whose held release was left by the host itself.
-pub(super) fn entry_after_local_failure(entry: Entry, running: Option<&Running>) -> Entry {
+#[must_use]
+pub fn entry_after_local_failure(entry: Entry, running: Option<&Running>) -> Entry {
     let is = |known: &(_, Digest)| running.is_some_and(|running| running.digest == known.1);
     Entry { revision: entry.before.filter(is).or(entry.revision), before: None, holding: None, ..entry }
 }
