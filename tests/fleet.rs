@@ -1,6 +1,8 @@
 //! A fleet as an operator has it: real coordinators and hosts, live connections on each.
 
+mod declared;
 mod harness;
+mod web;
 
 use crate::harness::{Host, Traffic};
 

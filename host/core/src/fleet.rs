@@ -250,6 +250,11 @@ impl Assignment {
         self.pinned.get(host).or(self.stable.as_ref())
     }
 
+    /// Every revision that it names.
+    pub fn revisions(&self) -> impl Iterator<Item = &FleetRevision> {
+        self.stable.iter().chain(&self.target).chain(&self.previous).chain(self.pinned.values())
+    }
+
     /// Takes up what a rollout decided.
     pub fn apply(&mut self, change: AssignmentChange) {
         match change {

@@ -11,6 +11,7 @@
 //! Costs: an input that touches a rollout writes the whole machine anew, some 300 bytes for each of its hosts.
 
 mod answer;
+mod declare;
 mod hosts;
 mod rollouts;
 pub mod serve;
@@ -24,7 +25,7 @@ use host_core::{
     fleet::{Assignment, FleetRevision, HostInventory},
     id::{Digest, Epoch, HostId, RevisionId, RolloutId, WorkloadName},
     label::Labels,
-    rollout::{Input as RolloutInput, Rollout},
+    rollout::{Input as RolloutInput, Rollout, request::Source},
     status::HostStatus,
     time::UnixNanos,
 };
@@ -251,14 +252,7 @@ impl Coordinator {
 
     /// A revision's number: the one that the same content has already.
     fn revision(&mut self, mut wanted: FleetRevision, step: &mut Step) -> FleetRevision {
-        let known = self.assignments.get(&wanted.workload).into_iter().flat_map(|assignment| {
-            assignment
-                .stable
-                .iter()
-                .chain(&assignment.target)
-                .chain(&assignment.previous)
-                .chain(assignment.pinned.values())
-        });
+        let known = self.assignments.get(&wanted.workload).into_iter().flat_map(Assignment::revisions);
         for known in known {
             if (FleetRevision { id: known.id, ..wanted.clone() }) == *known {
                 wanted.id = known.id;
@@ -271,9 +265,17 @@ impl Coordinator {
         wanted
     }
 
-    /// The release under which a digest was published.
+    /// Where a host gets a revision's bytes.
+    fn source_of(&self, revision: &FleetRevision) -> Source {
+        match self.releases.get(&(revision.workload.clone(), revision.version.clone())) {
+            Some(release) => release.from.as_deref().and_then(|from| from.parse().ok()).unwrap_or_default(),
+            None => Source::Host,
+        }
+    }
+
+    /// Whether the store has the bytes.
     fn is_stored(&self, digest: Digest) -> bool {
-        self.releases.values().any(|release| release.digest == digest)
+        self.releases.values().any(|release| release.digest == digest && release.from.is_none())
     }
 }
 

@@ -113,6 +113,13 @@ pub enum Ask {
         /// Labels that a host may claim; none means any.
         labels: Option<Vec<Label>>,
     },
+    /// What is declared, against what is: the differences, and on request their end.
+    Declare {
+        /// The workloads, in the order in which they are taken up.
+        declared: Vec<Declared>,
+        /// Make them true; otherwise they are only told.
+        apply: bool,
+    },
     /// The audit log.
     AuditLog {
         /// From this entry on.
@@ -155,6 +162,15 @@ pub struct Deploy {
     pub schedule: Option<Schedule>,
     /// In which manner.
     pub policy: RolloutPolicy,
+}
+
+/// A workload as it shall be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declared {
+    /// The release, what is made of it, and how it is brought to the hosts; `assign` says to which.
+    pub deploy: Deploy,
+    /// Whether it shall run.
+    pub running: bool,
 }
 
 /// An answer.
@@ -200,6 +216,15 @@ pub enum Told {
         /// Which of them is stable.
         stable: Option<Version>,
     },
+    /// What is declared, against what is.
+    Declared {
+        /// By workload, in the order of the question.
+        workloads: Vec<Difference>,
+        /// Workloads of the fleet that were not declared: they are let be.
+        others: Vec<WorkloadName>,
+        /// Whether it was made true, or is being.
+        applied: bool,
+    },
     /// A token, shown once.
     Token {
         /// The secret line.
@@ -219,6 +244,21 @@ pub enum Told {
         /// What.
         message: String,
     },
+}
+
+/// How a workload is not as it was declared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Which.
+    pub workload: WorkloadName,
+    /// In words, a line for each thing that differs; none when it is as declared.
+    pub differs: Vec<String>,
+    /// What a rollout would do, or does, a line for each thing; none when it takes none.
+    pub plan: Vec<String>,
+    /// The rollout that brings it: begun for this, or under way already.
+    pub rollout: Option<RolloutId>,
+    /// Why it can't be made true as things are.
+    pub problem: Option<String>,
 }
 
 /// The fleet at a glance.

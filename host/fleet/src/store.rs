@@ -105,8 +105,8 @@ pub struct ReleaseRecord {
     pub version: Version,
     /// Which bytes.
     pub digest: Digest,
-    /// How many.
-    pub size_bytes: u64,
+    /// How many; none where the coordinator never saw them.
+    pub size_bytes: Option<u64>,
     /// Where a host gets them; none means from the coordinator.
     #[serde(default)]
     pub from: Option<String>,

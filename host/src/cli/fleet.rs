@@ -1,5 +1,6 @@
 //! `host fleet …`: what an operator asks of a coordinator.
 
+mod declared;
 mod deploy;
 mod following;
 mod values;
@@ -58,6 +59,8 @@ enum Command {
     Deploy(Box<deploy::Args>),
     Plan(Box<deploy::Args>),
     Rollback(Box<deploy::RollbackArgs>),
+    Apply(declared::ApplyArgs),
+    Diff(declared::DiffArgs),
     Demo(demo::fleet::Args),
     /// The fleet at a glance: assignments, and rollouts that are not over
     Status,
@@ -230,6 +233,8 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<Exit, Trouble> {
         Command::Demo(args) => return Ok(demo::fleet::run(args, global.output).await?),
         Command::Plan(args) => Ask::Plan { deploy: Box::new(args.request()?) },
         Command::Rollback(args) => return deploy::roll_back(global, *args).await,
+        Command::Apply(args) => return declared::apply(global, &args).await,
+        Command::Diff(args) => return declared::diff(global, &args).await,
         Command::Watch { id } => return following::follow(global, &operator(global).await?, id.map(RolloutId)).await,
         Command::Why { id } => return why(global, id.map(RolloutId)).await,
         Command::Events { follow, filter, after } => {

@@ -1,5 +1,7 @@
 //! A fleet, for people; for programs the coordinator's own documents.
 
+mod declared;
+
 use std::{net::SocketAddr, ops::ControlFlow, path::Path};
 
 use host_core::{
@@ -13,6 +15,8 @@ use host_fleet::{
     store::{AuditEntry, FleetEvent, ReleaseRecord},
 };
 use serde::Serialize;
+
+pub(crate) use self::declared::{applied, begun};
 
 use super::{
     aside, json, line,
@@ -59,6 +63,7 @@ fn words(told: &Told) -> String {
         Told::Plan { lines } => lines.join("\n"),
         Told::History { rollouts } => history(rollouts),
         Told::Versions { releases, stable } => versions(releases, stable.as_ref()),
+        Told::Declared { workloads, others, applied } => declared::words(workloads, others, *applied),
         Told::Token { token, expires } => format!("{token}\nshown once; good until {}", moment(*expires)),
         Told::AuditLog { entries, verified } => audit(entries, verified.as_ref()),
         Told::Done { message } => message.clone(),
@@ -295,7 +300,7 @@ fn versions(releases: &[ReleaseRecord], stable: Option<&semver::Version>) -> Str
             [
                 release.version.to_string(),
                 if stable == Some(&release.version) { "stable" } else { "published" }.to_owned(),
-                bytes(release.size_bytes),
+                release.size_bytes.map_or_else(|| "-".to_owned(), bytes),
                 moment(release.published),
                 release.digest.short(),
             ]

@@ -24,9 +24,9 @@ use crate::{
     store::{NewEvent, ReleaseRecord},
 };
 
-type Answer = Result<Told, Failure>;
+pub(super) type Answer = Result<Told, Failure>;
 
-fn refused(what: impl Into<String>) -> Failure {
+pub(super) fn refused(what: impl Into<String>) -> Failure {
     Failure::new(FailureKind::Refused, what).still("nothing was changed")
 }
 
@@ -56,6 +56,7 @@ impl Coordinator {
             Ask::Remove { workload } => self.remove(by, workload, step),
             Ask::Adopt { host } => self.adopt(by, &host, step),
             Ask::Reconcile { host } => self.reconcile(by, &host, step),
+            Ask::Declare { declared, apply } => self.declare(by, declared, apply, now, step),
             Ask::History { .. } | Ask::TokenCreate { .. } | Ask::AuditLog { .. } => {
                 Err(Failure::new(FailureKind::Internal, "the store answers this"))
             }
@@ -89,7 +90,7 @@ impl Coordinator {
 
     /// What a deploy asks for, complete and checked. An assignment that is not there yet is made, not kept.
     fn request(&mut self, by: &str, deploy: Deploy, step: &mut Step) -> Result<(Assignment, RolloutRequest), Failure> {
-        let Deploy { workload, version, source, .. } = &deploy;
+        let workload = &deploy.workload;
         let assignment = self.assignments.get(workload).cloned();
         if let (Some(known), Some(wanted)) = (&assignment, &deploy.assign)
             && known.selector != *wanted
@@ -99,37 +100,61 @@ impl Coordinator {
                 "choose hosts of this rollout with --hosts or --on; `host fleet apply` changes the assignment",
             ));
         }
-        let known = self.releases.get(&(workload.clone(), version.clone()));
-        let digest = match (deploy.digest, known) {
-            (Some(digest), Some(known)) if digest != known.digest => {
-                let what = format!("{workload} {version} was published with digest {}", known.digest.short());
+        let assignment =
+            assignment.unwrap_or_else(|| Assignment::new(workload.clone(), deploy.assign.clone().unwrap_or_default()));
+        let target = self.target(&deploy, &assignment, step)?;
+        let request = self.request_for(by, deploy, target)?;
+        Ok((assignment, request))
+    }
+
+    /// The revision that a deploy asks for.
+    pub(super) fn target(
+        &mut self,
+        deploy: &Deploy,
+        assignment: &Assignment,
+        step: &mut Step,
+    ) -> Result<FleetRevision, Failure> {
+        let (workload, version) = (&deploy.workload, &deploy.version);
+        let published = self.releases.get(&(workload.clone(), version.clone())).map(|release| release.digest);
+        // What came past the store is known by what was made of it.
+        let made = || assignment.revisions().find(|revision| revision.version == *version).map(|known| known.digest);
+        let digest = match (deploy.digest, published.or_else(made)) {
+            (Some(digest), Some(known)) if digest != known => {
+                let what = format!("{workload} {version} has the digest {} in this fleet", known.short());
                 return Err(refused(what).remedy("give the new build a version of its own"));
             }
             (Some(digest), _) => digest,
-            (None, Some(known)) => known.digest,
+            (None, Some(known)) => known,
             (None, None) => {
                 return Err(unknown(format!("the fleet has no {workload} {version}")).remedy(format!(
                     "publish it: host fleet publish FILE --name {workload} --version {version}; or name it with --digest and --from"
                 )));
             }
         };
-        if *source == Source::Store && !self.is_stored(digest) {
-            return Err(unknown(format!("the coordinator's store has no component {}", digest.short()))
-                .remedy("publish it, or say --from host where each host has it already"));
-        }
-        let assignment =
-            assignment.unwrap_or_else(|| Assignment::new(workload.clone(), deploy.assign.clone().unwrap_or_default()));
         let stable = assignment.stable.as_ref();
         let target = FleetRevision {
             id: RevisionId(0),
             workload: workload.clone(),
             version: version.clone(),
             digest,
-            listeners: deploy.listeners.or_else(|| Some(stable?.listeners.clone())).unwrap_or_default(),
-            config: deploy.config.or_else(|| Some(stable?.config.clone())).unwrap_or_default(),
+            listeners: deploy.listeners.clone().or_else(|| Some(stable?.listeners.clone())).unwrap_or_default(),
+            config: deploy.config.clone().or_else(|| Some(stable?.config.clone())).unwrap_or_default(),
             topology: deploy.topology.or_else(|| Some(stable?.topology)).unwrap_or(Topology::Single),
         };
-        let target = self.revision(target, step);
+        Ok(self.revision(target, step))
+    }
+
+    /// A request that brings a revision in the manner that a deploy asks for.
+    pub(super) fn request_for(
+        &self,
+        by: &str,
+        deploy: Deploy,
+        target: FleetRevision,
+    ) -> Result<RolloutRequest, Failure> {
+        if deploy.source == Source::Store && !self.is_stored(target.digest) {
+            let what = format!("the coordinator's store has no component {}", target.digest.short());
+            return Err(unknown(what).remedy("publish it, or say --from host where each host has it already"));
+        }
         let request = RolloutRequest {
             target,
             source: deploy.source,
@@ -141,21 +166,56 @@ impl Coordinator {
             policy: deploy.policy,
             by: by.to_owned(),
         };
-        let request = request.checked().map_err(|why| refused(why.to_string()))?;
-        Ok((assignment, request))
+        request.checked().map_err(|why| refused(why.to_string()))
     }
 
     fn deploy(&mut self, by: &str, deploy: Deploy, now: UnixNanos, step: &mut Step) -> Answer {
         let (assignment, request) = self.request(by, deploy, step)?;
-        if !self.assignments.contains_key(&assignment.workload) {
+        self.assign(assignment, step);
+        let id = self.begin_rollout(by, request, now, step);
+        self.shown(id, now)
+    }
+
+    /// Keeps an assignment.
+    pub(super) fn assign(&mut self, assignment: Assignment, step: &mut Step) {
+        if self.assignments.get(&assignment.workload) != Some(&assignment) {
             let (workload, text) = (assignment.workload.clone(), document(&assignment));
             step.changes.assignments.push((workload.clone(), Some(text)));
             self.assignments.insert(workload, assignment);
         }
+    }
+
+    pub(super) fn begin_rollout(
+        &mut self,
+        by: &str,
+        request: RolloutRequest,
+        now: UnixNanos,
+        step: &mut Step,
+    ) -> RolloutId {
+        self.remember_address(&request, now, step);
         let what = format!("{} {}", request.workload(), request.target.version);
         let id = self.roll(request, now, step);
         step.changes.audit.push(audit(by, "rollout.start", format!("rollout {id}: {what}"), "begun"));
-        self.shown(id, now)
+        id
+    }
+
+    /// A release that hosts take from an address is known by it from now on: a host that joins later needs it too.
+    fn remember_address(&mut self, request: &RolloutRequest, now: UnixNanos, step: &mut Step) {
+        let FleetRevision { workload, version, digest, .. } = &request.target;
+        let key = (workload.clone(), version.clone());
+        if !matches!(request.source, Source::Address(_)) || self.releases.contains_key(&key) {
+            return;
+        }
+        let release = ReleaseRecord {
+            workload: workload.clone(),
+            version: version.clone(),
+            digest: *digest,
+            size_bytes: None,
+            from: Some(request.source.to_string()),
+            published: now,
+        };
+        step.changes.releases.push(release.clone());
+        self.releases.insert(key, release);
     }
 
     fn plan(&mut self, by: &str, deploy: Deploy) -> Answer {
@@ -212,7 +272,7 @@ impl Coordinator {
         };
         let target = self.revision(target, step);
         let request = RolloutRequest {
-            source: if self.is_stored(target.digest) { Source::Store } else { Source::Host },
+            source: self.source_of(&target),
             hosts,
             direction: Direction::Rollback,
             policy,

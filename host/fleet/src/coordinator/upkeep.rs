@@ -5,7 +5,6 @@ use std::time::Duration;
 use host_core::{
     fleet::{Convergence, WorkloadInventory, converge},
     id::{CommandId, HostId, WorkloadName},
-    rollout::request::Source,
     time::UnixNanos,
 };
 
@@ -86,10 +85,7 @@ impl Coordinator {
     fn task(&self, convergence: Convergence) -> Option<Task> {
         match convergence {
             Convergence::Deploy { revision, intent, .. } => {
-                let source = match self.releases.get(&(revision.workload.clone(), revision.version.clone())) {
-                    Some(release) => release.from.as_deref().and_then(|from| from.parse().ok()).unwrap_or_default(),
-                    None => Source::Host,
-                };
+                let source = self.source_of(&revision);
                 Some(Task::Deploy { revision, source, intent })
             }
             Convergence::Commit => Some(Task::Commit),

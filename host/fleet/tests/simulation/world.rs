@@ -151,7 +151,7 @@ pub(crate) fn workload() -> WorkloadName {
 pub(crate) fn release(minor: u8) -> ReleaseRecord {
     let digest = Digest::new([minor; 32]);
     let (version, published) = (Version::new(1, u64::from(minor), 0), UnixNanos(0));
-    ReleaseRecord { workload: workload(), version, digest, size_bytes: 1, from: None, published }
+    ReleaseRecord { workload: workload(), version, digest, size_bytes: Some(1), from: None, published }
 }
 
 fn member(host: &HostId) -> MemberRecord {

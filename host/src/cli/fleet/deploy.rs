@@ -38,18 +38,11 @@ pub(super) struct Args {
     /// The workload
     name: WorkloadName,
 
-    /// The version
-    #[arg(long, value_name = "V", value_parser = plain::version)]
-    version: Version,
-
     #[command(flatten)]
-    revision: Revision,
+    wanted: Wanted,
 
     #[command(flatten)]
     whom: Whom,
-
-    #[command(flatten)]
-    manner: Manner,
 
     /// Of a workload that is not assigned yet: assign it to hosts with this label, for ever; repeat it [default: all hosts]
     #[arg(long, value_name = "KEY=VALUE")]
@@ -63,10 +56,6 @@ pub(super) struct Args {
     #[arg(long, value_name = "D", default_value = "1h", value_parser = plain::some_duration, requires = "schedule")]
     late_limit: Duration,
 
-    /// A version lower than the running one is meant
-    #[arg(long)]
-    downgrade: bool,
-
     /// Prepare and rehearse on every host's live state; switch none
     #[arg(long)]
     dry_run: bool,
@@ -76,9 +65,27 @@ pub(super) struct Args {
     detached: bool,
 }
 
+/// What is brought, and how: what a file may declare too.
+#[derive(Debug, clap::Args)]
+pub(super) struct Wanted {
+    /// The version
+    #[arg(long, value_name = "V", value_parser = plain::version)]
+    version: Version,
+
+    #[command(flatten)]
+    revision: Revision,
+
+    #[command(flatten)]
+    manner: Manner,
+
+    /// A version lower than the running one is meant
+    #[arg(long)]
+    downgrade: bool,
+}
+
 #[derive(Debug, clap::Args)]
 struct Revision {
-    /// Where hosts get the component: store, host (each has it already), or file://PATH on each host
+    /// Where hosts get the component: store, host (each has it already), or file://PATH or https://… as each host reads it
     #[arg(long, value_name = "SOURCE", default_value = "store", help_heading = REVISION)]
     from: Source,
 
@@ -277,25 +284,38 @@ impl Manner {
     }
 }
 
-impl Args {
-    /// What is asked for. Nothing was asked of anybody yet.
-    pub(super) fn request(self) -> Result<Deploy, Trouble> {
-        let assign: BTreeSet<_> = self.assign.into_iter().collect();
+impl Wanted {
+    /// What is asked for, for every host of the assignment.
+    pub(super) fn request(self, workload: WorkloadName) -> Result<Deploy, Trouble> {
         Ok(Deploy {
-            workload: self.name,
+            workload,
             version: self.version,
             digest: self.revision.digest,
             source: self.revision.from,
             listeners: (!self.revision.listen.is_empty()).then_some(self.revision.listen),
             config: self.revision.config.as_deref().map(component::read_config).transpose()?,
             topology: self.revision.per_connection.then_some(Topology::PerConnection),
-            assign: (!assign.is_empty()).then_some(Selector::Labels(assign)),
-            hosts: self.whom.selector(),
+            assign: None,
+            hosts: Selector::All,
             order: self.manner.order.clone(),
             direction: if self.downgrade { Direction::Downgrade } else { Direction::Upgrade },
+            extent: Extent::Roll,
+            schedule: None,
+            policy: self.manner.policy(),
+        })
+    }
+}
+
+impl Args {
+    /// What is asked for. Nothing was asked of anybody yet.
+    pub(super) fn request(self) -> Result<Deploy, Trouble> {
+        let assign: BTreeSet<_> = self.assign.into_iter().collect();
+        Ok(Deploy {
+            assign: (!assign.is_empty()).then_some(Selector::Labels(assign)),
+            hosts: self.whom.selector(),
             extent: if self.dry_run { Extent::Rehearse } else { Extent::Roll },
             schedule: self.schedule.map(|not_before| Schedule { not_before, late_limit: self.late_limit }),
-            policy: self.manner.policy(),
+            ..self.wanted.request(self.name)?
         })
     }
 }

@@ -22,9 +22,28 @@ pub(super) async fn follow(global: &Global, operator: &Operator, id: Option<Roll
 
 /// Waits for a rollout's end or for its word that it waits for a person, then shows it.
 pub(super) async fn finish(global: &Global, operator: &Operator, rollout: RolloutView) -> Result<Exit, Trouble> {
+    let Some(rollout) = until_it_ends(global, operator, rollout).await? else { return Ok(Exit::Detached) };
+    render::fleet::rollout(&rollout, global.output);
+    Ok(Exit::of_rollout(rollout.summary.verdict))
+}
+
+/// As [`finish`] waits; none when the person left.
+pub(super) async fn to_its_end(
+    global: &Global,
+    operator: &Operator,
+    id: RolloutId,
+) -> Result<Option<RolloutView>, Trouble> {
+    let rollout = show(operator, Some(id)).await?;
+    until_it_ends(global, operator, rollout).await
+}
+
+async fn until_it_ends(
+    global: &Global,
+    operator: &Operator,
+    mut rollout: RolloutView,
+) -> Result<Option<RolloutView>, Trouble> {
     let id = rollout.id;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals can't be listened to")?;
-    let mut rollout = rollout;
     let watch = Watch { follow: true, rollout: Some(id), ..Watch::default() };
     let events = operator.watch(watch).await?;
     let mut events = std::pin::pin!(events);
@@ -47,12 +66,11 @@ pub(super) async fn finish(global: &Global, operator: &Operator, rollout: Rollou
             },
             _ = interrupt.recv() => {
                 render::fleet::detached(id, global.output);
-                return Ok(Exit::Detached);
+                return Ok(None);
             }
         }
     }
-    render::fleet::rollout(&rollout, global.output);
-    Ok(Exit::of_rollout(rollout.summary.verdict))
+    Ok(Some(rollout))
 }
 
 async fn show(operator: &Operator, rollout: Option<RolloutId>) -> Result<RolloutView, Trouble> {

@@ -182,7 +182,7 @@ impl<S: Store> Service<S> {
             workload: about.workload,
             version: about.version,
             digest: about.digest,
-            size_bytes: about.size_bytes,
+            size_bytes: Some(about.size_bytes),
             from: None,
             published: self.clock.now(),
         };
