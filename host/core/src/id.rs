@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::hex;
+
 /// Longest name of a workload in bytes: it becomes a folder, a metric label and a column of a table.
 pub const WORKLOAD_NAME_LIMIT_BYTES: usize = 63;
 
@@ -133,7 +135,7 @@ pub struct Digest([u8; 32]);
 
 /// Text that is no digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no SHA-256 digest: 64 hexadecimal digits are wanted")]
+#[error("`{text}` is no SHA-256 digest: 64 hexadecimal digits are wanted, in lower case")]
 pub struct InvalidDigest {
     /// What was given.
     pub text: String,
@@ -163,7 +165,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        hex::write(&self.0, f)
     }
 }
 
@@ -177,16 +179,7 @@ impl FromStr for Digest {
     type Err = InvalidDigest;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || InvalidDigest { text: text.to_owned() };
-        if text.len() != 64 || !text.is_ascii() {
-            return Err(invalid());
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| invalid())?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| invalid())?;
-        }
-        Ok(Self(bytes))
+        hex::read(text).map(Self).ok_or_else(|| InvalidDigest { text: text.to_owned() })
     }
 }
 
@@ -310,7 +303,15 @@ mod tests {
     fn a_digest_reads_back_what_it_wrote() {
         let digest = Digest::new(std::array::from_fn(|i| u8::try_from(i * 8).expect("below 256")));
         assert_eq!(digest.to_string().parse(), Ok(digest));
-        assert!("abc".parse::<Digest>().is_err());
-        assert!("ä".repeat(32).parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn a_digest_is_64_lower_case_digits_and_nothing_else_is_one() {
+        "0a".repeat(32).parse::<Digest>().expect("64 lower-case digits");
+        for bad in ["abc", &"ä".repeat(32), &"0A".repeat(32), &"+f".repeat(32), &"-1".repeat(32), &" f".repeat(32)] {
+            let error = bad.parse::<Digest>().expect_err(bad);
+            assert!(error.to_string().contains("lower case"), "{error}");
+        }
+        assert!("0a".repeat(33).parse::<Digest>().is_err());
     }
 }

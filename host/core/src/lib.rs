@@ -9,6 +9,7 @@ pub mod capacity;
 pub mod comparison;
 pub mod event;
 pub mod fleet;
+mod hex;
 pub mod history;
 pub mod id;
 pub mod label;

@@ -1,6 +1,6 @@
 //! What an operator asks of a coordinator, and what is answered, as documents.
 //!
-//! The answers are what `--output json` prints.
+//! They travel between two programs of one version. What `--output json` prints is made of them by the command line.
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -1,4 +1,4 @@
-//! A fleet, for people; for programs the coordinator's own documents.
+//! A fleet, for people; for programs see `json/fleet.rs`.
 
 mod declared;
 
@@ -7,7 +7,6 @@ use std::{net::SocketAddr, ops::ControlFlow, path::Path};
 use host_core::{
     fleet::Assignment,
     id::{HostId, RolloutId},
-    rollout::Why,
 };
 use host_fleet::{
     identity::{CoordinatorAddress, FleetId},
@@ -51,7 +50,7 @@ pub(crate) fn made(data: &Path, fleet: FleetId, address: &CoordinatorAddress, ou
 
 /// A coordinator's answer.
 pub(crate) fn told(told: &Told, output: Output) {
-    result(output, || words(told), || told);
+    result(output, || words(told), || json::fleet::answer(told));
 }
 
 fn words(told: &Told) -> String {
@@ -72,17 +71,17 @@ fn words(told: &Told) -> String {
 
 /// A rollout's end.
 pub(crate) fn rollout(rollout: &RolloutView, output: Output) {
-    result(output, || summary(rollout), || rollout);
+    result(output, || summary(rollout), || json::fleet::Rollout::of(rollout));
 }
 
 /// What a rollout waits for.
 pub(crate) fn why(rollout: &RolloutView, output: Output) {
-    result(output, || rollout.why.to_string(), || Because { why: &rollout.why });
+    result(output, || rollout.why.to_string(), || Because { why: json::fleet::WhyView::of(&rollout.why) });
 }
 
 #[derive(Serialize)]
 struct Because<'a> {
-    why: &'a Why,
+    why: json::fleet::WhyView<'a>,
 }
 
 /// Something that happened in a rollout that is waited for.
@@ -97,7 +96,7 @@ pub(crate) fn event(event: &FleetEvent, output: Output) -> ControlFlow<()> {
     use std::io::Write as _;
     let text = match output {
         Output::Text => one_line(event),
-        Output::Json => json::compact(event),
+        Output::Json => json::compact(json::fleet::event(event)),
     };
     match writeln!(std::io::stdout().lock(), "{text}") {
         Ok(()) => ControlFlow::Continue(()),

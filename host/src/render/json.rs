@@ -3,6 +3,7 @@
 //! Durations are whole nanoseconds (`…_ns`), sizes bytes (`…_bytes`), moments RFC 3339 in UTC, fingerprints text (they don't
 //! fit a double). What is not known is `null`. docs/CLI.md shows the shapes to people.
 
+pub(super) mod fleet;
 pub(super) mod report;
 pub(super) mod status;
 

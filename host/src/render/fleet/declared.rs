@@ -6,7 +6,7 @@ use host_core::id::WorkloadName;
 use host_fleet::operator::{Difference, RolloutView, Told};
 use serde::Serialize;
 
-use super::{aside, result, summary};
+use super::{aside, json, result, summary};
 use crate::cli::Output;
 
 /// What was begun, before its rollouts are followed.
@@ -21,11 +21,15 @@ pub(crate) fn applied(told: &Told, rollouts: &[RolloutView], output: Output) {
     #[derive(Serialize)]
     struct Applied<'a> {
         #[serde(flatten)]
-        told: &'a Told,
-        rollouts: &'a [RolloutView],
+        told: json::fleet::Answer<'a>,
+        rollouts: Vec<json::fleet::Rollout<'a>>,
     }
     let text = || rollouts.iter().map(summary).collect::<Vec<_>>().join("\n");
-    result(output, text, || Applied { told, rollouts });
+    let rollouts_too = || Applied {
+        told: json::fleet::answer(told),
+        rollouts: rollouts.iter().map(json::fleet::Rollout::of).collect(),
+    };
+    result(output, text, rollouts_too);
 }
 
 pub(super) fn words(workloads: &[Difference], others: &[WorkloadName], applied: bool) -> String {

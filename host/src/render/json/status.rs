@@ -23,7 +23,9 @@ pub(in crate::render) struct HostDocument<'a> {
 struct Host<'a> {
     version: &'a str,
     pid: u32,
-    data: &'a Path,
+    /// None of a host elsewhere: where its data is concerns nobody here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a Path>,
     uptime_ns: u64,
     boot: u32,
     memory_bytes: u64,
@@ -88,6 +90,15 @@ struct Swap {
 }
 
 pub(in crate::render) fn host<'a>(status: &'a HostStatus, data: &'a Path) -> HostDocument<'a> {
+    document(status, Some(data))
+}
+
+/// A host that is not asked itself: its coordinator tells what it last said.
+pub(in crate::render) fn elsewhere(status: &HostStatus) -> HostDocument<'_> {
+    document(status, None)
+}
+
+fn document<'a>(status: &'a HostStatus, data: Option<&'a Path>) -> HostDocument<'a> {
     HostDocument {
         host: Host {
             version: &status.host_version,
