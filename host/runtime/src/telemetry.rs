@@ -9,7 +9,6 @@
 //! What is named where: [`names`]; for people: `docs/TELEMETRY.md` (a test keeps the two equal).
 
 mod exposition;
-mod histogram;
 pub mod names;
 mod span;
 mod workload;
@@ -25,8 +24,9 @@ use std::{
 use host_core::id::WorkloadName;
 use prometheus_client::registry::Registry;
 
+pub use host_telemetry::DurationHistogram;
+
 pub use self::{
-    histogram::DurationHistogram,
     span::{SwapSpan, checkpoint_span, compile_span, restart_span},
     workload::{CloseReason, CodeSource, Counts, WorkloadMetrics},
 };
@@ -66,10 +66,7 @@ impl Metrics {
     /// What a scrape reads, in the OpenMetrics text format.
     #[must_use]
     pub fn scrape(&self) -> String {
-        let mut text = String::new();
-        // Only the writer could fail, and a String takes everything.
-        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap_or_default();
-        text
+        host_telemetry::scrape(&self.registry)
     }
 
     /// The places to count for this workload, made when first asked for.

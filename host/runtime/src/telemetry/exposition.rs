@@ -6,16 +6,12 @@ use std::{
 };
 
 use host_core::swap::PhaseName;
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet},
-    registry::Unit as EncodedUnit,
-};
+use host_telemetry::{DurationHistogram, Samples};
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
 use super::{
     Shared,
-    histogram::DurationHistogram,
-    names::{self, Metric, Unit},
+    names::{self, Metric},
     workload::{CloseReason, WorkloadMetrics, read},
 };
 
@@ -38,8 +34,8 @@ impl Collector for HostCollector {
             let workloads = self.shared.workloads.read().unwrap_or_else(PoisonError::into_inner);
             workloads.iter().map(|(name, metrics)| (name.to_string(), Arc::clone(metrics))).collect()
         };
-        describe(&mut encoder, &names::CONNECTION_CAPACITY, |sample| {
-            sample.encode_gauge(&read(&self.shared.connection_capacity))
+        Samples::of(&mut encoder, &names::CONNECTION_CAPACITY, |samples| {
+            samples.gauge(&[], read(&self.shared.connection_capacity))
         })?;
         // A family without a member would be a heading without a text.
         if workloads.is_empty() {
@@ -99,12 +95,12 @@ impl<'w> Table<'_, 'w> {
 
     fn swaps(&mut self) -> fmt::Result {
         let workloads = self.workloads;
-        describe(&mut self.encoder, &names::SWAPS, |family| {
+        Samples::of(&mut self.encoder, &names::SWAPS, |samples| {
             for (name, metrics) in workloads {
                 let swaps = metrics.swaps.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 for ((kind, outcome), count) in swaps {
                     let labels = [("workload", name.as_str()), ("kind", kind), ("outcome", outcome)];
-                    family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+                    samples.counter(&labels, count)?;
                 }
             }
             Ok(())
@@ -122,11 +118,12 @@ impl<'w> Table<'_, 'w> {
     }
 
     fn counters(&mut self, metric: &Metric, values: impl Fn(&WorkloadMetrics) -> Vec<(Label, u64)>) -> fmt::Result {
-        self.family(metric, values, |sample, count| sample.encode_counter::<NoLabelSet, _, u64>(&count, None))
+        self.family(metric, values, |samples, labels, count| samples.counter(labels, count))
     }
 
     fn gauge(&mut self, metric: &Metric, value: impl Fn(&WorkloadMetrics) -> &AtomicU64) -> fmt::Result {
-        self.family(metric, |w| vec![(None, read(value(w)))], |sample, value| sample.encode_gauge(&value))
+        let values = |workload: &WorkloadMetrics| vec![(None, read(value(workload)))];
+        self.family(metric, values, |samples, labels, value| samples.gauge(labels, value))
     }
 
     fn durations(
@@ -134,46 +131,27 @@ impl<'w> Table<'_, 'w> {
         metric: &Metric,
         values: impl Fn(&'w WorkloadMetrics) -> Vec<(Label, &'w DurationHistogram)>,
     ) -> fmt::Result {
-        self.family(metric, values, |sample, histogram| {
-            let (sum, buckets) = histogram.read();
-            // From the buckets just read, so that `_count` and the last bucket agree.
-            let count = buckets.iter().map(|(_, count)| count).sum();
-            sample.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
-        })
+        self.family(metric, values, |samples, labels, histogram| samples.durations(labels, histogram))
     }
 
     fn family<T>(
         &mut self,
         metric: &Metric,
         values: impl Fn(&'w WorkloadMetrics) -> Vec<(Label, T)>,
-        write: impl Fn(&mut MetricEncoder<'_>, T) -> fmt::Result,
+        write: impl Fn(&mut Samples<'_>, &[(&'static str, &str)], T) -> fmt::Result,
     ) -> fmt::Result {
         let workloads = self.workloads;
-        describe(&mut self.encoder, metric, |family| {
+        Samples::of(&mut self.encoder, metric, |samples| {
             for (name, metrics) in workloads {
                 for (label, value) in values(metrics) {
                     let mut labels = vec![("workload", name.as_str())];
                     labels.extend(label);
-                    write(&mut family.encode_family(&labels)?, value)?;
+                    write(samples, &labels, value)?;
                 }
             }
             Ok(())
         })
     }
-}
-
-/// Writes a family's heading, then its samples.
-fn describe(
-    encoder: &mut DescriptorEncoder<'_>,
-    metric: &Metric,
-    samples: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
-) -> fmt::Result {
-    let unit = match metric.unit {
-        Unit::None => None,
-        Unit::Seconds => Some(EncodedUnit::Seconds),
-        Unit::Bytes => Some(EncodedUnit::Bytes),
-    };
-    samples(&mut encoder.encode_descriptor(metric.name, metric.help, unit.as_ref(), metric.kind)?)
 }
 
 #[cfg(test)]
@@ -234,6 +212,8 @@ mod tests {
         let document = include_str!("../../../../docs/TELEMETRY.md");
         let listed: Vec<&str> =
             document.lines().filter_map(|line| line.strip_prefix("| `hotswap_")?.split('`').next()).collect();
+        // Those of a coordinator stand there too.
+        let listed: Vec<&str> = listed.into_iter().filter(|name| !name.starts_with("fleet_")).collect();
         let named: Vec<String> = names::ALL.iter().map(Metric::full_name).collect();
         assert_eq!(listed, named.iter().filter_map(|name| name.strip_prefix("hotswap_")).collect::<Vec<_>>());
         for metric in names::ALL {

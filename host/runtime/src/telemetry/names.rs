@@ -2,10 +2,8 @@
 //!
 //! A metric's full name is the prefix, its name and its unit, joined by `_`; counters end in `_total` besides.
 
-use prometheus_client::metrics::MetricType;
-
-/// Begins every metric's name.
-pub const PREFIX: &str = "hotswap";
+pub use host_telemetry::{Metric, PREFIX, Unit};
+use host_telemetry::{counter, duration, gauge};
 
 /// Names of spans. A swap's children bear the names of [`host_core::swap::PhaseName`].
 pub mod span {
@@ -39,58 +37,6 @@ pub mod span {
     pub const REBUILD: &str = "rebuild";
     /// Phase: the predecessor is reinstated.
     pub const ROLL_BACK: &str = "roll-back";
-}
-
-/// A metric: how it is called and what it says.
-#[derive(Clone, Copy, Debug)]
-pub struct Metric {
-    /// Without prefix, unit and `_total`.
-    pub name: &'static str,
-    /// One sentence.
-    pub help: &'static str,
-    /// What is counted or measured.
-    pub unit: Unit,
-    /// What kind of metric.
-    pub kind: MetricType,
-    /// The labels besides `workload`.
-    pub labels: &'static [&'static str],
-}
-
-/// A metric's unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// A plain number of things.
-    None,
-    /// Seconds.
-    Seconds,
-    /// Bytes.
-    Bytes,
-}
-
-impl Metric {
-    /// The name as a scrape shows it.
-    #[must_use]
-    pub fn full_name(&self) -> String {
-        let unit = match self.unit {
-            Unit::None => "",
-            Unit::Seconds => "_seconds",
-            Unit::Bytes => "_bytes",
-        };
-        let total = if matches!(self.kind, MetricType::Counter) { "_total" } else { "" };
-        format!("{PREFIX}_{}{unit}{total}", self.name)
-    }
-}
-
-const fn counter(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Metric {
-    Metric { name, help, unit: Unit::None, kind: MetricType::Counter, labels }
-}
-
-const fn gauge(name: &'static str, help: &'static str, unit: Unit) -> Metric {
-    Metric { name, help, unit, kind: MetricType::Gauge, labels: &[] }
-}
-
-const fn duration(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Metric {
-    Metric { name, help, unit: Unit::Seconds, kind: MetricType::Histogram, labels }
 }
 
 /// Connections that can be open at once on this host. The only metric without a workload.

@@ -14,8 +14,8 @@ use host_core::{
     id::Generation,
     swap::PhaseName,
 };
+use host_telemetry::DurationHistogram;
 
-use super::histogram::DurationHistogram;
 use crate::bindings::types;
 
 /// Why a connection ended, as the label `reason` has it. The cases are those of the guest's `close-reason`.
