@@ -2,6 +2,7 @@
 
 mod declared;
 mod harness;
+mod telemetry;
 mod web;
 
 use crate::harness::{Host, Traffic};

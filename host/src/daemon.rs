@@ -71,7 +71,8 @@ pub(crate) async fn run(options: Options) -> Result<(), Trouble> {
         tokio::spawn(member::run(membership, service))
     });
     if let Some(endpoint) = metrics {
-        tokio::spawn(endpoint.serve(host.metrics(), ending.clone()));
+        let metrics = host.metrics();
+        tokio::spawn(endpoint.serve(Arc::new(move || metrics.scrape()), ending.clone()));
     }
     render::ready(&data, &path, metrics_address);
     let early = tokio::select! {

@@ -1,15 +1,20 @@
 //! Where the host's word goes: its log to standard error, its spans to a collector, its metrics to whoever scrapes.
 //!
-//! What is measured and how it is called stands in [`host_runtime::telemetry`]; docs/TELEMETRY.md shows it to people.
+//! What is measured and how it is called stands in [`host_runtime::telemetry`] and [`host_fleet::telemetry`]; docs/TELEMETRY.md
+//! shows it to people.
 
 mod export;
 pub(crate) mod metrics;
+mod traces;
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use host_fleet::telemetry::Tracer;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+pub(crate) use self::traces::adopt;
 
 /// What the log shows unless `RUST_LOG` says otherwise.
 const DEFAULT_FILTER: &str = "info";
@@ -27,9 +32,27 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// What a person may choose.
-#[derive(Clone, Copy, Debug, Default)]
+/// Which program speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    Host,
+    Coordinator,
+}
+
+impl Service {
+    /// What it is called in a trace if nobody says otherwise.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Host => "hotswap-host",
+            Self::Coordinator => "hotswap-coordinator",
+        }
+    }
+}
+
+/// What is chosen.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
+    pub(crate) service: Service,
     /// How the log is written.
     pub(crate) log: LogFormat,
 }
@@ -42,6 +65,12 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
+    /// Where a coordinator's spans go; none where nothing is exported.
+    pub(crate) fn tracer(&self) -> Option<Arc<dyn Tracer>> {
+        let provider = self.provider.as_ref()?;
+        Some(Arc::new(traces::Traces::new(provider)))
+    }
+
     /// Sends the last spans. Returns after [`FLUSH_LIMIT`] at the latest.
     pub(crate) async fn flush(mut self) {
         if let Some(provider) = self.provider.take() {
@@ -80,7 +109,7 @@ pub(crate) fn init(options: &Options) -> anyhow::Result<Guard> {
         LogFormat::Json => log.json().flatten_event(true).with_ansi(false).boxed(),
     };
     let export = export::Export::from_environment(|name| std::env::var(name).ok());
-    let (provider, refused) = match export::provider(&export) {
+    let (provider, refused) = match export::provider(&export, options.service.name()) {
         Ok(provider) => (provider, None),
         Err(why) => (None, Some(why)),
     };

@@ -38,6 +38,7 @@ fn next() -> (DeployRequest, Bytes) {
         intent: Intent::Deploy { downgrade: false },
         policy: SwapPolicy { probation: Duration::ZERO, ..SwapPolicy::default() },
         extent: Extent::Swap,
+        trace: None,
     };
     (request, Bytes::from_static(example_workloads::counter_1_1_0().component))
 }

@@ -20,25 +20,34 @@ pub(super) struct Fleet {
     folder: tempfile::TempDir,
     address: String,
     child: Option<Child>,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Fleet {
     /// A fleet whose coordinator runs.
     pub(super) fn start() -> Self {
-        Self::start_beside(Some(Self::alone()))
+        Self::start_beside(Some(Self::alone()), &[], &[])
+    }
+
+    /// A fleet whose coordinator runs with these arguments and this environment.
+    pub(super) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_beside(Some(Self::alone()), arguments, environment)
     }
 
     /// Another one, in a test that has one already.
     pub(super) fn another() -> Self {
-        Self::start_beside(None)
+        Self::start_beside(None, &[], &[])
     }
 
-    fn start_beside(alone: Option<MutexGuard<'static, ()>>) -> Self {
+    fn start_beside(alone: Option<MutexGuard<'static, ()>>, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new().prefix("hotswap-fleet-").tempdir().unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
-        let mut fleet = Self { _alone: alone, folder, address, child: None };
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let mut fleet = Self { _alone: alone, folder, address, child: None, arguments, environment };
         let made = fleet.cli(&["fleet", "init", "--listen", &fleet.address]);
         assert_eq!(made.code, 0, "{made:?}");
         fleet.begin();
@@ -75,6 +84,7 @@ impl Fleet {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = self.command(&["coordinator", "--listen", &self.address]);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.child = Some(command.spawn().unwrap());
         self.eventually("the coordinator answers", || self.cli(&["fleet", "status"]).code == 0);
     }
@@ -84,6 +94,15 @@ impl Fleet {
         let mut child = self.child.take().expect("it runs");
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Tells the coordinator to stop, and waits until it has.
+    pub(super) fn terminate(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        let pid = i32::try_from(child.id()).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::TERM)
+            .unwrap();
+        assert!(child.wait().unwrap().success(), "{}", self.log());
     }
 
     /// Where hosts join it.

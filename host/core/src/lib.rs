@@ -22,3 +22,4 @@ pub mod sessions;
 pub mod status;
 pub mod swap;
 pub mod time;
+pub mod trace;

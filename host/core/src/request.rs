@@ -9,6 +9,7 @@ use crate::{
     policy::SwapPolicy,
     release::{ListenAddress, Topology},
     swap::PhaseName,
+    trace::TraceContext,
 };
 
 /// `host deploy`, without the component's bytes.
@@ -30,6 +31,8 @@ pub struct DeployRequest {
     pub policy: SwapPolicy,
     /// How far to go.
     pub extent: Extent,
+    /// The span that this is a part of; none for a trace of its own.
+    pub trace: Option<TraceContext>,
 }
 
 /// How far a deploy goes.
@@ -54,6 +57,8 @@ pub struct RollbackRequest {
     pub to: Option<Version>,
     /// How.
     pub policy: SwapPolicy,
+    /// The span that this is a part of; none for a trace of its own.
+    pub trace: Option<TraceContext>,
 }
 
 /// What is told while a deploy goes on.

@@ -26,6 +26,7 @@ mod drive;
 mod effect;
 mod facts;
 mod orders;
+mod part;
 pub mod planner;
 pub mod policy;
 mod record;
@@ -41,12 +42,14 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     command::{Action, ActionKind, Command, Expected},
+    part::Measure,
     planner::{Coverage, RolloutPlan},
     policy::OnFailure,
     request::{Extent, RolloutRequest},
 };
 pub use self::{
     effect::{AuditRow, Effect, EventKind, HealthAnswer, Input, Obligation, Order, RolloutEvent},
+    part::{CommandEnd, Part, PartKind, PartSpan},
     record::{HostRecord, HostState, Link, Open, Resolution},
     state::{Cause, PauseReason, State, StateName},
     summary::{Counts, HostSummary, Summary, Verdict},
@@ -93,6 +96,8 @@ pub struct Rollout {
     /// The latest moment it has seen: a clock that was set back does not turn it back.
     now: UnixNanos,
     timer: Option<UnixNanos>,
+    #[serde(default)]
+    measure: Measure,
 }
 
 impl Rollout {
@@ -118,6 +123,7 @@ impl Rollout {
             asks: 0,
             now,
             timer: None,
+            measure: Measure::default(),
         }
     }
 
@@ -257,12 +263,14 @@ impl Rollout {
     fn enter(&mut self, state: State, out: &mut Vec<Effect>) {
         (self.since, self.progress) = (self.now, self.now);
         let was_over = self.state.is_over();
-        self.state = state;
+        let left = std::mem::replace(&mut self.state, state);
+        self.stage(&left, out);
         if let Some(change) = self.assignment_change(was_over) {
             out.push(Effect::Assignment { change });
         }
         if self.state.is_over() && !was_over {
             self.ended = Some(self.now);
+            self.whole(out);
         }
         let (kind, wave, message) = self.told();
         self.emit(kind, None, wave, message.clone(), out);
@@ -351,6 +359,7 @@ impl Rollout {
     fn send(&mut self, host: &HostId, action: Action, out: &mut Vec<Effect>) {
         let timeout = self.request.policy.host_timeout;
         let target = self.request.target.digest;
+        let (trace, parent) = self.measure.command();
         let Some(record) = self.hosts.get_mut(host) else { return };
         debug_assert!(record.open.is_none(), "{host} has a command open");
         let expected = match action.kind() {
@@ -365,6 +374,7 @@ impl Rollout {
             expected: expected.map(|digest| Expected { digest, generation: record.generation }),
             action,
             time_to_live: timeout,
+            trace,
         };
         let kind = command.action.kind();
         record.asked = None;
@@ -374,6 +384,9 @@ impl Rollout {
             action: kind,
             sent: self.now,
             deadline: self.now.after(timeout),
+            span: trace.map(|trace| trace.span),
+            parent,
+            told: false,
         });
         self.audit_host(host, kind, None, out);
         out.push(Effect::Send { host: host.clone(), command: Box::new(command) });

@@ -10,6 +10,8 @@ mod failures;
 mod happy;
 #[path = "rollout/model.rs"]
 mod model;
+#[path = "rollout/parts.rs"]
+mod parts;
 #[path = "rollout/people.rs"]
 mod people;
 #[path = "rollout/planning.rs"]

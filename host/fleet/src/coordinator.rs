@@ -18,14 +18,17 @@ pub mod serve;
 mod upkeep;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use host_api::Failure;
 use host_core::{
     fleet::{Assignment, FleetRevision, HostInventory},
     id::{Digest, Epoch, HostId, RevisionId, RolloutId, WorkloadName},
     label::Labels,
-    rollout::{Input as RolloutInput, Rollout, request::Source},
+    rollout::{Input as RolloutInput, Rollout, State, request::Source},
     status::HostStatus,
     time::UnixNanos,
 };
@@ -37,6 +40,7 @@ use crate::{
     operator::{Ask, Told},
     protocol::{Down, Up},
     store::{Changes, Loaded, NewAudit, NewEvent, ReleaseRecord, RolloutRecord},
+    telemetry::{Figures, Observed, Tracer},
 };
 
 /// A host's session, counted within a coordinator's life. A host's newest is the one that counts.
@@ -101,6 +105,8 @@ pub struct Step {
     pub sends: Vec<(SessionId, Down)>,
     /// Sessions to end after that.
     pub ends: Vec<SessionId>,
+    /// What is told to whoever measures, once it is written.
+    pub observed: Vec<Observed>,
     /// The answer to [`Input::Asked`] and [`Input::Published`].
     pub answer: Option<Result<Told, Failure>>,
 }
@@ -122,6 +128,8 @@ pub struct Coordinator {
     last_upkeep: u64,
     /// Rollouts that changed in this step.
     touched: BTreeSet<RolloutId>,
+    /// Who gives a new rollout its trace.
+    tracer: Option<Arc<dyn Tracer>>,
 }
 
 /// A host of the fleet.
@@ -185,6 +193,7 @@ impl Coordinator {
             upkeeps: BTreeMap::new(),
             last_upkeep: 0,
             touched: BTreeSet::new(),
+            tracer: None,
         };
         let mut step = Step::default();
         let known: Vec<_> = coordinator.rollouts.keys().copied().collect();
@@ -195,6 +204,34 @@ impl Coordinator {
         step.changes.events.push(event("coordinator.started", message));
         coordinator.finish(&mut step);
         Ok((coordinator, step))
+    }
+
+    /// From now on a rollout that begins gets a trace of its own.
+    #[must_use]
+    pub fn traced_by(mut self, tracer: Option<Arc<dyn Tracer>>) -> Self {
+        self.tracer = tracer;
+        self
+    }
+
+    /// How the fleet stands.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let mut figures = Figures {
+            epoch: self.epoch.0,
+            hosts: self.hosts.len() as u64,
+            connected: self.sessions.len() as u64,
+            ..Figures::default()
+        };
+        for rollout in self.rollouts.values() {
+            let standing = match rollout.state() {
+                State::Scheduled { .. } => &mut figures.scheduled,
+                state if state.is_over() => &mut figures.owing,
+                state if state.waits_for_a_person() => &mut figures.waiting,
+                _ => &mut figures.under_way,
+            };
+            *standing += 1;
+        }
+        figures
     }
 
     /// Takes what happened at `now` and says what shall happen.

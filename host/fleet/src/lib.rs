@@ -10,6 +10,7 @@ pub mod join;
 pub mod operator;
 pub mod protocol;
 pub mod store;
+pub mod telemetry;
 pub mod transport;
 
 /// The generated messages, clients and servers.

@@ -16,6 +16,7 @@ use host_core::{
     },
     status::HostStatus,
     time::UnixNanos,
+    trace::TraceContext,
 };
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -337,6 +338,9 @@ pub struct RolloutView {
     pub why: Why,
     /// Hosts that are still owed something.
     pub owed: BTreeSet<HostId>,
+    /// Its own span; none where it is not traced.
+    #[serde(default)]
+    pub trace: Option<TraceContext>,
 }
 
 /// A component for the fleet's store.

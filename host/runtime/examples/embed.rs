@@ -29,6 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             intent: Intent::Deploy { downgrade: false },
             policy: SwapPolicy { probation: Duration::ZERO, ..SwapPolicy::default() },
             extent: Extent::Swap,
+            trace: None,
         };
         let (progress, _) = mpsc::channel(64);
         let report = host.deploy(request, staging.finish()?, progress).await?;

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use host_core::trace::TraceContext;
+
 use crate::{engine::EngineOptions, instance::limits::Limits};
 
 /// How a host runs. [`HostConfig::new`] gives what suits most.
@@ -25,6 +27,9 @@ pub struct HostConfig {
     pub restart_window: Duration,
     /// Bytes of journal at which a workload's instance is replaced by one born from its snapshot.
     pub journal_bytes: usize,
+    /// Makes a span a part of a trace that began elsewhere, as a request's `trace` says. What exports spans is the embedder's, and so
+    /// is this; none leaves every swap with a trace of its own.
+    pub adopt: Option<fn(&tracing::Span, TraceContext)>,
 }
 
 impl HostConfig {
@@ -43,6 +48,7 @@ impl HostConfig {
             restart_window: Duration::from_secs(60),
             // 64 MiB: half a million lines, a second or two to replay; most workloads never come to it in a day.
             journal_bytes: 64 << 20,
+            adopt: None,
         }
     }
 }

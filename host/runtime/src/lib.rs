@@ -19,6 +19,7 @@
 //!     intent: Intent::Deploy { downgrade: false },
 //!     policy: SwapPolicy::default(),
 //!     extent: Extent::Swap,
+//!     trace: None,
 //! };
 //! let (progress, _) = tokio::sync::mpsc::channel(64);
 //! let report = host.deploy(request, staging.finish()?, progress).await?;

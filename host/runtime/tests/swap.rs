@@ -60,6 +60,7 @@ impl Bed {
             intent: Intent::Deploy { downgrade: false },
             policy,
             extent: Extent::Swap,
+            trace: None,
         };
         let (progress, _) = mpsc::channel(64);
         self.host.deploy(request, staging.finish().unwrap(), progress).await.unwrap()
@@ -68,7 +69,7 @@ impl Bed {
     async fn rollback(&self) -> SwapReport {
         let (progress, _) = mpsc::channel(64);
         let policy = SwapPolicy { probation: Duration::ZERO, ..SwapPolicy::default() };
-        let request = RollbackRequest { workload: "counter".parse().unwrap(), to: None, policy };
+        let request = RollbackRequest { workload: "counter".parse().unwrap(), to: None, policy, trace: None };
         self.host.rollback(request, progress).await.unwrap()
     }
 

@@ -123,6 +123,7 @@ impl Component {
             intent: Intent::Deploy { downgrade: self.downgrade },
             policy: SwapPolicy { state_from, ..policy },
             extent,
+            trace: None,
         };
         Ok((request, component))
     }

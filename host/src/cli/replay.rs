@@ -47,6 +47,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<Exit, Trouble> {
         intent: Intent::Deploy { downgrade: true },
         policy: SwapPolicy::default(),
         extent: Extent::Replay,
+        trace: None,
     };
     let swapping = global.client().await?.deploy(request, bytes).await?;
     swapping::finish(&args.name, swapping, global.output, render::report).await

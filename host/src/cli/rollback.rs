@@ -51,7 +51,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<Exit, Trouble> {
         probation: Duration::ZERO,
         ..SwapPolicy::default()
     };
-    let request = RollbackRequest { workload: args.name.clone(), to: args.to, policy };
+    let request = RollbackRequest { workload: args.name.clone(), to: args.to, policy, trace: None };
     let swapping = global.client().await?.rollback(request).await?;
     let Some(report) = swapping::wait(&args.name, swapping, global.output).await? else { return Ok(Exit::Detached) };
     render::report(&report, global.output);

@@ -106,7 +106,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(global: &Global, args: Args) -> Result<Exit, Trouble> {
-    let guard = telemetry::init(&telemetry::Options { log: args.log_format })?;
+    let guard = telemetry::init(&telemetry::Options { service: telemetry::Service::Host, log: args.log_format })?;
     let options = daemon::Options {
         metrics: args.metrics,
         preflight: preflight(&args),
@@ -150,6 +150,7 @@ fn preflight(args: &Args) -> Preflight {
 fn config(global: &Global, args: &Args) -> Result<HostConfig, Trouble> {
     let mut config = HostConfig::new(global.data()?);
     config.checkpoint_every = args.checkpoint_every;
+    config.adopt = Some(telemetry::adopt);
     let handle = &mut config.limits.handle;
     handle.fuel = args.handle_fuel.unwrap_or(handle.fuel);
     handle.time = args.handle_timeout.unwrap_or(handle.time);

@@ -255,6 +255,7 @@ impl Course<'_> {
             intent: Intent::Deploy { downgrade: false },
             policy: self.policy.clone(),
             extent: Extent::Swap,
+            trace: None,
         };
         self.progress.say(&format!("deploying {WORKLOAD} {BEFORE}, {} rows", grouped(args.rows)));
         let mut deploy = self.client.deploy(request, Bytes::from_static(component)).await?;
@@ -346,12 +347,13 @@ impl Course<'_> {
                     intent: Intent::Deploy { downgrade: false },
                     policy,
                     extent: Extent::Swap,
+                    trace: None,
                 };
                 self.client.deploy(request, component.clone()).await
             }
             Ask::Rollback { to } => {
                 let (workload, policy) = (self.workload.clone(), self.policy.clone());
-                self.client.rollback(RollbackRequest { workload, to: Some(to.clone()), policy }).await
+                self.client.rollback(RollbackRequest { workload, to: Some(to.clone()), policy, trace: None }).await
             }
         };
         let report = match swapping {

@@ -26,9 +26,10 @@ use super::{
 use crate::cli::Output;
 
 /// A coordinator that is up.
-pub(crate) fn ready(data: &Path, address: SocketAddr) {
+pub(crate) fn ready(data: &Path, address: SocketAddr, metrics: Option<SocketAddr>) {
+    let metrics = metrics.map_or_else(String::new, |address| format!(" · metrics http://{address}/metrics"));
     aside(&format!(
-        "coordinator ready: https://{address} · data {}\nhosts join it with: host run --join https://{address} --token …   \
+        "coordinator ready: https://{address} · data {}{metrics}\nhosts join it with: host run --join https://{address} --token …   \
          (a token: host fleet token create --data {})",
         data.display(),
         data.display()
@@ -238,6 +239,9 @@ fn summary(rollout: &RolloutView) -> String {
     }
     if let Some(why) = &summary.why {
         rows.push(("why", why.clone()));
+    }
+    if let Some(context) = &rollout.trace {
+        rows.push(("trace", context.trace.to_string()));
     }
     let mut text = fields(&rows);
     if !summary.hosts.is_empty() {

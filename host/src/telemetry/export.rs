@@ -20,8 +20,10 @@ use opentelemetry_sdk::{
 use tracing::{Level, Subscriber};
 use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
-/// What the service is called if nobody says otherwise.
-const SERVICE_NAME: &str = "hotswap-host";
+use super::traces::Ids;
+
+/// Whose spans these are, within a service.
+pub(super) const SCOPE: &str = "hotswap";
 
 /// Whose spans are exported. Not those of the libraries: the exporter's own would come back to it.
 const TARGETS: [&str; 5] = ["host", "host_api", "host_core", "host_fleet", "host_runtime"];
@@ -75,8 +77,9 @@ impl Export {
     }
 }
 
-/// Makes the exporter and its queue; none if nothing is to be exported. Wants a tokio runtime.
-pub(super) fn provider(export: &Export) -> anyhow::Result<Option<SdkTracerProvider>> {
+/// Makes the exporter and its queue; none if nothing is to be exported. `service` is what we are called unless the environment says
+/// otherwise. Wants a tokio runtime.
+pub(super) fn provider(export: &Export, service: &'static str) -> anyhow::Result<Option<SdkTracerProvider>> {
     let (named, endpoint) = match export {
         Export::Off => return Ok(None),
         Export::Unknown { why } => bail!("{why}"),
@@ -90,11 +93,12 @@ pub(super) fn provider(export: &Export) -> anyhow::Result<Option<SdkTracerProvid
     // The builder reads OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES by itself.
     let mut resource = Resource::builder();
     if !named {
-        resource = resource.with_service_name(SERVICE_NAME);
+        resource = resource.with_service_name(service);
     }
     Ok(Some(
         SdkTracerProvider::builder()
             .with_resource(resource.build())
+            .with_id_generator(Ids::default())
             .with_batch_exporter(Told { exporter, failing: AtomicBool::new(false) })
             .build(),
     ))
@@ -106,7 +110,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
     tracing_opentelemetry::layer()
-        .with_tracer(provider.tracer(SERVICE_NAME))
+        .with_tracer(provider.tracer(SCOPE))
         // Where in our source a span begins says nothing to whoever reads a trace.
         .with_location(false)
         .with_threads(false)

@@ -7,7 +7,6 @@ use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use host_runtime::telemetry::Metrics;
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -44,6 +43,9 @@ const BUFFER_LIMIT_BYTES: usize = 16 << 10;
 /// Pause after a failed `accept`: the open-file limit is reached, and asking again at once would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Makes the text when somebody scrapes.
+pub(crate) type Scrape = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// The endpoint, listening.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
@@ -69,7 +71,7 @@ impl Endpoint {
     }
 
     /// Serves until `shutdown`. Answers under way are finished by the runtime, or not at all: a scraper asks again.
-    pub(crate) async fn serve(self, metrics: Metrics, shutdown: CancellationToken) {
+    pub(crate) async fn serve(self, metrics: Scrape, shutdown: CancellationToken) {
         let places = Arc::new(Semaphore::new(CONNECTION_LIMIT));
         loop {
             // The place first: connections beyond the limit wait in the system's backlog.
@@ -97,7 +99,7 @@ async fn accept_failed(error: &io::Error) {
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
-async fn connection(stream: TcpStream, metrics: Metrics, shutdown: CancellationToken, _place: OwnedSemaphorePermit) {
+async fn connection(stream: TcpStream, metrics: Scrape, shutdown: CancellationToken, _place: OwnedSemaphorePermit) {
     let service = service_fn(move |request| {
         let answer = answer(&request, &metrics);
         async move { Ok::<_, Infallible>(answer) }
@@ -117,7 +119,7 @@ async fn connection(stream: TcpStream, metrics: Metrics, shutdown: CancellationT
     }
 }
 
-fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, metrics: &Scrape) -> Response<Full<Bytes>> {
     if request.uri().path() != PATH {
         return plain(StatusCode::NOT_FOUND, "the metrics are at /metrics\n");
     }
@@ -126,7 +128,7 @@ fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    let mut response = Response::new(Full::new(Bytes::from(metrics.scrape())));
+    let mut response = Response::new(Full::new(Bytes::from(metrics())));
     response.headers_mut().insert(CONTENT_TYPE, FORMAT);
     response
 }

@@ -36,6 +36,7 @@ impl From<DeployRequest> for pb::DeployHeader {
             policy: Some(request.policy.into()),
             extent: write_extent(request.extent),
             topology: request.topology.map(write_topology),
+            traceparent: request.trace.map(String::from),
         }
     }
 }
@@ -53,6 +54,7 @@ impl TryFrom<pb::DeployHeader> for DeployRequest {
             policy: wanted("policy", raw.policy)?,
             extent: read_extent("extent", raw.extent)?,
             topology: raw.topology.map(|topology| read_topology("topology", topology)).transpose()?,
+            trace: raw.traceparent.map(|raw| text("traceparent", &raw)).transpose()?,
         })
     }
 }
@@ -169,6 +171,7 @@ impl From<RollbackRequest> for pb::RollbackRequest {
             workload: request.workload.into(),
             to: request.to.map(|to| to.to_string()),
             policy: Some(request.policy.into()),
+            traceparent: request.trace.map(String::from),
         }
     }
 }
@@ -181,6 +184,7 @@ impl TryFrom<pb::RollbackRequest> for RollbackRequest {
             workload: text("workload", &raw.workload)?,
             to: optional_version("to", raw.to)?,
             policy: wanted("policy", raw.policy)?,
+            trace: raw.traceparent.map(|raw| text("traceparent", &raw)).transpose()?,
         })
     }
 }
@@ -317,6 +321,7 @@ mod tests {
             policy: Some(SwapPolicy::default().into()),
             extent: write_extent(Extent::Swap),
             topology: None,
+            traceparent: None,
         }
     }
 

@@ -113,6 +113,7 @@ pub(crate) fn request(workload: &str) -> DeployRequest {
         intent: Intent::Deploy { downgrade: true },
         policy: SwapPolicy { force: true, drain: Some(Duration::from_secs(3)), ..SwapPolicy::default() },
         extent: Extent::Swap,
+        trace: None,
     }
 }
 

@@ -122,7 +122,7 @@ async fn the_rest_of_the_calls_carry_what_they_are_given() {
     let counter = name_of("counter");
     let policy = request("counter").policy;
     let to = Some("1.0.0-rc.1".parse().expect("semver"));
-    let rollback = RollbackRequest { workload: counter.clone(), to, policy };
+    let rollback = RollbackRequest { workload: counter.clone(), to, policy, trace: None };
     client.rollback(rollback.clone()).await.expect("asked").report(drop).await.expect("a report");
     assert_eq!(*running.host.rollbacks.lock().expect("whole"), [rollback]);
 

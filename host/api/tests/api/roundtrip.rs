@@ -19,6 +19,7 @@ use host_core::{
     },
     swap::{Outcome, PhaseName, PhaseTime, RollbackWay},
     time::UnixNanos,
+    trace::{SpanId, TraceContext, TraceId},
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use prost::Message;
@@ -111,25 +112,32 @@ fn deploy() -> impl Strategy<Value = DeployRequest> {
         policy(),
         select(&[Extent::Plan, Extent::Rehearse, Extent::Replay, Extent::Swap][..]),
         option::of(topology()),
+        option::of(trace()),
     )
-        .prop_map(|(workload, version, listeners, config, downgrade, policy, extent, topology)| DeployRequest {
-            workload,
-            version,
-            listeners,
-            config,
-            topology,
-            intent: Intent::Deploy { downgrade },
-            policy,
-            extent,
+        .prop_map(|(workload, version, listeners, config, downgrade, policy, extent, topology, trace)| {
+            DeployRequest {
+                workload,
+                version,
+                listeners,
+                config,
+                topology,
+                intent: Intent::Deploy { downgrade },
+                policy,
+                extent,
+                trace,
+            }
         })
 }
 
-fn rollback() -> impl Strategy<Value = RollbackRequest> {
-    (name(), option::of(version()), policy()).prop_map(|(workload, to, policy)| RollbackRequest {
-        workload,
-        to,
-        policy,
+fn trace() -> impl Strategy<Value = TraceContext> {
+    (any::<[u8; 16]>(), any::<[u8; 8]>()).prop_filter_map("zero names nothing", |(trace, span)| {
+        Some(TraceContext { trace: TraceId::new(trace)?, span: SpanId::new(span)? })
     })
+}
+
+fn rollback() -> impl Strategy<Value = RollbackRequest> {
+    (name(), option::of(version()), policy(), option::of(trace()))
+        .prop_map(|(workload, to, policy, trace)| RollbackRequest { workload, to, policy, trace })
 }
 
 fn progress() -> impl Strategy<Value = Progress> {

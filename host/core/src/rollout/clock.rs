@@ -1,7 +1,8 @@
 //! What the passing of time means: hosts that do not answer, and a rollout in which nothing moves.
 
 use super::{
-    Effect, HostId, HostRecord, HostState, Link, PauseReason, Rollout, State, drive::Step, policy::Unreachable,
+    CommandEnd, Effect, HostId, HostRecord, HostState, Link, PauseReason, Rollout, State, drive::Step,
+    policy::Unreachable,
 };
 use crate::time::UnixNanos;
 
@@ -53,14 +54,20 @@ impl Rollout {
         let Some(record) = self.hosts.get_mut(host) else { return Step::Waits };
         if record.is_settled() {
             // It told by itself what became of it; its answer would add nothing.
-            record.open = None;
+            if let Some(open) = record.open.take() {
+                self.command_ended(host, open, CommandEnd::Unknown, Some("it told by itself what became of it"), out);
+            }
             return Step::Waits;
         }
         let open = record.open;
+        if let Some(open) = &mut record.open {
+            open.told = true;
+        }
         let (was, up) = (Box::new(record.state.clone()), record.link == Link::Up);
         self.set_host(host, HostState::Unknown { since: self.now, was }, out);
         if let Some(open) = open {
             self.audit_host(host, open.action, Some("no answer in time".to_owned()), out);
+            self.command_ended(host, open, CommandEnd::Unknown, Some("no answer in time"), out);
         }
         if up {
             self.ask_inventory(host, out);

@@ -13,6 +13,7 @@ use crate::{
     history::ConnectionCount,
     id::{CommandId, Digest, Epoch, Generation, WorkloadName},
     plan::WayBack,
+    trace::TraceContext,
 };
 
 /// What a host is told to do.
@@ -34,6 +35,9 @@ pub struct Command {
     pub action: Action,
     /// How long after its arrival it may still be begun; of a switch: until the pause begins. What has switched stays.
     pub time_to_live: Duration,
+    /// Its span, in the rollout's trace: what the host does for it becomes a part of that. None where nobody traces.
+    #[serde(default)]
+    pub trace: Option<TraceContext>,
 }
 
 /// What must be in place.
@@ -118,6 +122,9 @@ pub enum ActionKind {
 }
 
 impl ActionKind {
+    /// All of them, in the order in which a host is given them.
+    pub const ALL: [Self; 4] = [Self::Prepare, Self::Switch, Self::Commit, Self::RollBack];
+
     /// As written for people and programs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -322,7 +322,7 @@ impl Rollout {
 
     /// Stops everything that it begins by itself.
     pub(super) fn pause(&mut self, why: PauseReason, out: &mut Vec<Effect>) {
-        let resume_to = Box::new(std::mem::replace(&mut self.state, State::Preparing));
+        let resume_to = Box::new(self.state.clone());
         self.enter(State::Paused { resume_to, why }, out);
     }
 

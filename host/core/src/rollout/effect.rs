@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     command::{Command, Outcome},
+    part::Part,
     policy::HealthCheck,
     record::Resolution,
 };
@@ -210,6 +211,11 @@ pub enum Effect {
     Assignment {
         /// How.
         change: AssignmentChange,
+    },
+    /// A part of the rollout is over: for whoever measures.
+    Ended {
+        /// Which, and when.
+        part: Part,
     },
     /// The order that came can't be followed: whoever gave it is told why. Nothing changed.
     Rejected {

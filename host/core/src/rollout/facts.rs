@@ -4,7 +4,7 @@
 //! of its own. All of them end here in one record, and only [`drive`](super::drive) decides what follows.
 
 use super::{
-    Effect, EventKind, HostId, HostRecord, HostState, Link, Rollout, State,
+    CommandEnd, Effect, EventKind, HostId, HostRecord, HostState, Link, Rollout, State,
     command::{ActionKind, Outcome},
     policy::Unreachable,
 };
@@ -64,6 +64,7 @@ impl Rollout {
         let result =
             outcome.why().map_or_else(|| outcome.as_str().to_owned(), |why| format!("{}: {why}", outcome.as_str()));
         self.audit_host(host, open.action, Some(result), out);
+        self.command_ended(host, open, CommandEnd::of(&outcome), outcome.why(), out);
         if self.hosts.get(host).is_some_and(HostRecord::is_settled) {
             // It told by itself what became of it, and this crossed that.
             return;
@@ -239,8 +240,19 @@ impl Rollout {
         let (target, late) = (&self.request.target, self.came_late(HostState::Pending));
         let Some(record) = self.hosts.get_mut(host) else { return };
         let generation = inventory.running.as_ref().map_or(record.generation, |running| running.generation);
-        let lost = record.open.take_if(|_| conclusive == Conclusive::Yes).map(|open| open.action);
+        let gone = record.open.take_if(|_| conclusive == Conclusive::Yes);
+        let lost = gone.map(|open| open.action);
         record.loose |= lost == Some(ActionKind::Switch);
+        if let Some(open) = gone {
+            self.command_ended(
+                host,
+                open,
+                CommandEnd::Unknown,
+                Some("no answer will come: what the host runs says what became of it"),
+                out,
+            );
+        }
+        let Some(record) = self.hosts.get_mut(host) else { return };
         if generation < record.generation && conclusive == Conclusive::No {
             return;
         }

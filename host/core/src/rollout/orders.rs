@@ -1,8 +1,8 @@
 //! What people order.
 
 use super::{
-    AuditRow, Cause, Effect, EventKind, HostId, HostRecord, HostState, Link, Order, PauseReason, Resolution, Rollout,
-    State, policy::Unreachable,
+    AuditRow, Cause, CommandEnd, Effect, EventKind, HostId, HostRecord, HostState, Link, Order, PauseReason,
+    Resolution, Rollout, State, policy::Unreachable,
 };
 
 impl Rollout {
@@ -49,16 +49,18 @@ impl Rollout {
         if !matches!(self.state, State::Paused { .. }) {
             return Err(self.not_now("it is not paused"));
         }
-        self.unpause();
+        self.unpause(out);
         let message = format!("{by} resumed it: {}", self.state.name());
         self.emit(EventKind::Resumed, None, None, message, out);
         Ok(())
     }
 
     /// Takes up the state that was paused. Hosts that a person waited for get their time anew.
-    fn unpause(&mut self) {
+    fn unpause(&mut self, out: &mut Vec<Effect>) {
         let State::Paused { resume_to, .. } = &self.state else { return };
-        self.state = (**resume_to).clone();
+        let resumed = (**resume_to).clone();
+        let left = std::mem::replace(&mut self.state, resumed);
+        self.stage(&left, out);
         if self.request.policy.unreachable == Unreachable::Pause {
             self.take_up_unknown();
         }
@@ -114,7 +116,7 @@ impl Rollout {
             State::RollingBack { .. } => return Err(self.not_now("its hosts are being put back already")),
             _ => {}
         }
-        self.unpause();
+        self.unpause(out);
         let by = by.to_owned();
         if matches!(self.state, State::Scheduled { .. } | State::Discovering { .. }) {
             self.enter(State::Cancelled { kept: false }, out);
@@ -151,7 +153,7 @@ impl Rollout {
                 self.not_now("`host fleet rollback` of the workload begins a new rollout, once this one is over")
             );
         }
-        self.unpause();
+        self.unpause(out);
         self.enter(State::RollingBack { cause: Cause::Asked { by: by.to_owned() } }, out);
         Ok(())
     }
@@ -194,12 +196,16 @@ impl Rollout {
                 record.state.as_str()
             ));
         }
-        (record.open, record.loose, record.failure, record.resolved) = (None, false, None, Some(said));
+        let open = record.open.take();
+        (record.loose, record.failure, record.resolved) = (false, None, Some(said));
         let state = match said {
             Resolution::Committed => HostState::Committed,
             Resolution::RolledBack => HostState::RolledBack { why: format!("{by} says so") },
             Resolution::Gone => HostState::Failed { why: format!("{by} says that it will not come back") },
         };
+        if let Some(open) = open {
+            self.command_ended(host, open, CommandEnd::Unknown, Some("a person said what became of it"), out);
+        }
         self.set_host(host, state, out);
         Ok(())
     }

@@ -11,6 +11,7 @@ use crate::{
     id::{CommandId, Epoch, Generation, QuestionId},
     plan::WayBack,
     time::UnixNanos,
+    trace::SpanId,
 };
 
 /// Where a host stands in its rollout.
@@ -131,6 +132,15 @@ pub struct Open {
     pub sent: UnixNanos,
     /// When the host counts as unknown.
     pub deadline: UnixNanos,
+    /// Its span; none where the rollout is not traced.
+    #[serde(default)]
+    pub span: Option<SpanId>,
+    /// The span that it is a part of.
+    #[serde(default)]
+    pub parent: Option<SpanId>,
+    /// That it ended was told already: it was given up, and its answer may still come.
+    #[serde(default)]
+    pub told: bool,
 }
 
 /// All that a rollout knows of one of its hosts.

@@ -196,6 +196,17 @@ impl State {
         }
     }
 
+    /// The wave, counted from 1, where it concerns one.
+    #[must_use]
+    pub(super) const fn wave(&self) -> Option<usize> {
+        match self {
+            Self::Switching { wave } | Self::Verifying { wave, .. } | Self::Resting { next: wave, .. } => {
+                Some(*wave + 1)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it is over. Obligations to single hosts may remain.
     #[must_use]
     pub const fn is_over(&self) -> bool {

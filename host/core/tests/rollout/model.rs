@@ -29,7 +29,7 @@ pub(crate) enum Fault {
 /// What travels to a host.
 #[derive(Clone, Debug)]
 pub(crate) enum Letter {
-    Command(Command),
+    Command(Box<Command>),
     Inventory(QuestionId),
     Health(QuestionId),
 }
@@ -189,7 +189,7 @@ impl Host {
     pub(crate) fn cut_off(&mut self) {
         self.up = false;
         let commands = self.inbox.drain(..).filter_map(|letter| match letter {
-            Letter::Command(command) => Some(command),
+            Letter::Command(command) => Some(*command),
             _ => None,
         });
         self.late.extend(commands);

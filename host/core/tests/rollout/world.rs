@@ -8,13 +8,14 @@ use host_core::{
     label::Labels,
     release::Topology,
     rollout::{
-        AuditRow, Effect, EventKind, HealthAnswer, Input, Obligation, Order, Rollout, State, StateName,
+        AuditRow, Effect, EventKind, HealthAnswer, Input, Obligation, Order, Part, PartKind, Rollout, State, StateName,
         command::{Action, Command},
         policy::{HealthCheck, RolloutPolicy},
         request::RolloutRequest,
     },
     status::HealthStatus,
     time::UnixNanos,
+    trace::TraceContext,
 };
 
 use crate::model::{Host, Letter};
@@ -37,6 +38,11 @@ pub(crate) fn revision(minor: u64) -> FleetRevision {
     }
 }
 
+/// The rollout's own span.
+pub(crate) fn trace() -> TraceContext {
+    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().expect("a context")
+}
+
 pub(crate) fn running(minor: u64, generation: u64) -> Running {
     let FleetRevision { id, version, digest, .. } = revision(minor);
     Running { version, digest, generation: Generation(generation), revision: Some(id) }
@@ -52,6 +58,8 @@ pub(crate) struct World {
     pub(crate) timer: Option<UnixNanos>,
     pub(crate) events: Vec<(EventKind, String)>,
     pub(crate) audit: Vec<AuditRow>,
+    /// What is over, as it was told.
+    pub(crate) parts: Vec<Part>,
     pub(crate) rejected: Vec<String>,
     pub(crate) epoch: Epoch,
     pub(crate) discovering: bool,
@@ -79,13 +87,14 @@ impl World {
         let hosts = names.iter().take(hosts).map(|name| (host(name), Host::new(Some(running(0, 3))))).collect();
         let now = UnixNanos(1_000_000_000_000);
         Self {
-            rollout: Rollout::new(RolloutId(7), request.checked().expect("sound"), Epoch(1), now),
+            rollout: Rollout::new(RolloutId(7), request.checked().expect("sound"), Epoch(1), now).traced(Some(trace())),
             hosts,
             assignment,
             now,
             timer: None,
             events: Vec::new(),
             audit: Vec::new(),
+            parts: Vec::new(),
             rejected: Vec::new(),
             epoch: Epoch(1),
             discovering: false,
@@ -148,6 +157,7 @@ impl World {
             Effect::SetTimer { at } => self.timer = Some(at),
             Effect::Emit { event } => self.events.push((event.kind, event.message)),
             Effect::Audit { row } => self.audit.push(row),
+            Effect::Ended { part } => self.ended(part),
             Effect::Assignment { change } => {
                 if matches!(change, AssignmentChange::Committed { .. } | AssignmentChange::Pinned { .. }) {
                     let unsure = |state: &str| matches!(state, "sent" | "switched");
@@ -160,7 +170,25 @@ impl World {
         }
     }
 
+    /// States follow each other without a gap, each command ends once, and so does the whole.
+    fn ended(&mut self, part: Part) {
+        let same = |other: &&Part| match (&part.what, &other.what) {
+            (PartKind::Rollout { .. }, PartKind::Rollout { .. }) => true,
+            (PartKind::Command { command, .. }, PartKind::Command { command: other, .. }) => command == other,
+            _ => false,
+        };
+        assert_eq!(self.parts.iter().find(same), None, "it ended before: {part:?}");
+        let is_state = |part: &&Part| matches!(part.what, PartKind::State { .. });
+        if let (true, Some(before)) = (is_state(&&part), self.parts.iter().rev().find(is_state)) {
+            assert_eq!(part.began, before.ended, "{part:?} follows {before:?}");
+        }
+        assert!(part.began <= part.ended && part.ended <= self.now, "{part:?}");
+        self.parts.push(part);
+    }
+
     fn send(&mut self, name: &HostId, command: Command) {
+        let span = command.trace.expect("the rollout is traced").span;
+        assert_eq!(self.rollout.hosts().get(name).and_then(|record| record.open?.span), Some(span));
         let owed = self.rollout.obligation(name).is_some();
         assert!(!self.rollout.is_over() || owed, "{command:?} after the end, to {name} that is owed nothing");
         assert_eq!(command.epoch, self.epoch);
@@ -180,7 +208,7 @@ impl World {
                 );
             }
         }
-        self.deliver(name, Letter::Command(command));
+        self.deliver(name, Letter::Command(Box::new(command)));
     }
 
     fn deliver(&mut self, name: &HostId, letter: Letter) {

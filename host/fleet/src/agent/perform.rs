@@ -21,6 +21,7 @@ use host_core::{
     },
     status::{RunState, WorkloadStatus},
     swap::Outcome as SwapOutcome,
+    trace::TraceContext,
 };
 use tokio::time::Instant;
 use tonic::transport::Channel;
@@ -78,12 +79,14 @@ impl<C: Control> Performer<C> {
         }
         match &command.action {
             Action::Prepare { revision, source, direction, policy } => {
-                self.prepare(revision, source, *direction, policy).await
+                self.prepare(revision, source, *direction, policy, command.trace).await
             }
-            Action::Switch { revision, direction, policy } => self.switch(revision, *direction, policy, deadline).await,
+            Action::Switch { revision, direction, policy } => {
+                self.switch(revision, *direction, policy, command.trace, deadline).await
+            }
             Action::Commit => self.commit(&command.workload, here.as_ref()).await,
             Action::RollBack { to, allow_loss } => {
-                self.roll_back(&command.workload, here.as_ref(), to.as_ref(), *allow_loss).await
+                self.roll_back(command, here.as_ref(), to.as_ref(), *allow_loss).await
             }
         }
     }
@@ -100,10 +103,11 @@ impl<C: Control> Performer<C> {
         source: &Source,
         direction: Direction,
         policy: &HostPolicy,
+        trace: Option<TraceContext>,
     ) -> Outcome {
         let rehearsed = async {
             let artifact = self.artifact(revision.digest, source).await?;
-            let request = self.request(revision, direction, policy, Extent::Rehearse).await?;
+            let request = self.request(revision, direction, policy, Extent::Rehearse, trace).await?;
             self.control.deploy(request, artifact, unheard()).await.map_err(words)
         };
         match rehearsed.await {
@@ -123,6 +127,7 @@ impl<C: Control> Performer<C> {
         revision: &FleetRevision,
         direction: Direction,
         policy: &HostPolicy,
+        trace: Option<TraceContext>,
         deadline: Instant,
     ) -> Outcome {
         let began = Instant::now();
@@ -131,7 +136,7 @@ impl<C: Control> Performer<C> {
             Ok(artifact) => artifact,
             Err(why) => return refused(why),
         };
-        let request = match self.request(revision, direction, policy, Extent::Swap).await {
+        let request = match self.request(revision, direction, policy, Extent::Swap, trace).await {
             Ok(request) => request,
             Err(why) => return refused(why),
         };
@@ -158,6 +163,7 @@ impl<C: Control> Performer<C> {
         direction: Direction,
         policy: &HostPolicy,
         extent: Extent,
+        trace: Option<TraceContext>,
     ) -> Result<DeployRequest, String> {
         let here = self.here(&revision.workload).await.map_err(words)?;
         let kept = here.is_some_and(|here| has_listeners(&here, &revision.listeners));
@@ -177,6 +183,7 @@ impl<C: Control> Performer<C> {
                 ..SwapPolicy::default()
             },
             extent,
+            trace,
         })
     }
 
@@ -193,11 +200,12 @@ impl<C: Control> Performer<C> {
 
     async fn roll_back(
         &self,
-        workload: &WorkloadName,
+        command: &Command,
         here: Option<&WorkloadStatus>,
         to: Option<&Running>,
         allow_loss: bool,
     ) -> Outcome {
+        let workload = &command.workload;
         let back = |generation, why: &str| Outcome::RolledBack { generation, why: why.to_owned() };
         match (here, to) {
             (None, None) => back(None, "it was not there"),
@@ -209,13 +217,19 @@ impl<C: Control> Performer<C> {
             (Some(here), Some(to)) if here.digest == to.digest && !is_held(here) => {
                 back(Some(here.generation), "it ran that already")
             }
-            (Some(_), Some(to)) => self.reinstate(workload, to, allow_loss).await,
+            (Some(_), Some(to)) => self.reinstate(workload, to, allow_loss, command.trace).await,
         }
     }
 
-    async fn reinstate(&self, workload: &WorkloadName, to: &Running, allow_loss: bool) -> Outcome {
+    async fn reinstate(
+        &self,
+        workload: &WorkloadName,
+        to: &Running,
+        allow_loss: bool,
+        trace: Option<TraceContext>,
+    ) -> Outcome {
         let policy = SwapPolicy { allow_loss, probation: Duration::ZERO, ..SwapPolicy::default() };
-        let request = RollbackRequest { workload: workload.clone(), to: Some(to.version.clone()), policy };
+        let request = RollbackRequest { workload: workload.clone(), to: Some(to.version.clone()), policy, trace };
         match self.control.rollback(request, unheard()).await {
             Err(failure) => Outcome::Stuck { why: words(failure) },
             Ok(report) if report.running.as_ref() == Some(&to.version) => {
@@ -249,7 +263,7 @@ impl<C: Control> Performer<C> {
                 let request = DeployRequest {
                     intent: *intent,
                     policy: SwapPolicy::default(),
-                    ..self.request(revision, Direction::Upgrade, &HostPolicy::default(), Extent::Swap).await?
+                    ..self.request(revision, Direction::Upgrade, &HostPolicy::default(), Extent::Swap, None).await?
                 };
                 let report = self.control.deploy(request, artifact, unheard()).await.map_err(words)?;
                 if report.running.as_ref() == Some(&revision.version) {

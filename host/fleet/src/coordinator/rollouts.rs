@@ -13,6 +13,7 @@ use super::{Coordinator, Step, document};
 use crate::{
     protocol::Down,
     store::{NewAudit, NewEvent},
+    telemetry::Observed,
 };
 
 impl Coordinator {
@@ -20,7 +21,8 @@ impl Coordinator {
     pub(super) fn roll(&mut self, request: RolloutRequest, now: UnixNanos, step: &mut Step) -> RolloutId {
         self.last_rollout = RolloutId(self.last_rollout.0 + 1);
         let id = self.last_rollout;
-        let rollout = Rollout::new(id, request, self.epoch, now);
+        let trace = self.tracer.as_ref().and_then(|tracer| tracer.begin());
+        let rollout = Rollout::new(id, request, self.epoch, now).traced(trace);
         self.rollouts.insert(id, rollout);
         self.drive(id, RolloutInput::Begin, now, step);
         id
@@ -79,6 +81,12 @@ impl Coordinator {
                     .or_insert_with(|| Assignment::new(workload.clone(), Selector::All));
                 assignment.apply(change);
                 step.changes.assignments.push((workload.clone(), Some(document(assignment))));
+            }
+            Effect::Ended { part } => {
+                let to = self.rollouts.get(&id).map(|rollout| rollout.request().target.version.clone());
+                let ended =
+                    to.map(|to| Observed::Ended { rollout: id, workload: workload.clone(), to, part: Box::new(part) });
+                step.observed.extend(ended);
             }
             // The first two were taken by the caller; when to wake is asked of every rollout.
             Effect::Discover | Effect::Rejected { .. } | Effect::SetTimer { .. } => {}

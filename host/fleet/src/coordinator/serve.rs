@@ -27,6 +27,7 @@ use crate::{
     pb::fleet_server::FleetServer,
     protocol::DOCUMENT_LIMIT_BYTES,
     store::{Sqlite, Store, StoreError},
+    telemetry::Telemetry,
     transport::{self, Incoming, Limits, TransportError},
 };
 
@@ -65,6 +66,7 @@ pub struct Server {
     incoming: Incoming,
     authority: Arc<Authority>,
     clock: Clock,
+    telemetry: Telemetry,
     address: SocketAddr,
 }
 
@@ -79,27 +81,35 @@ impl Server {
     ///
     /// # Errors
     /// When there is no fleet, another coordinator has it, or the port is taken.
-    pub async fn open(data: &Path, listen: SocketAddr, clock: Clock) -> Result<Self, ServeError> {
+    pub async fn open(data: &Path, listen: SocketAddr, clock: Clock, telemetry: Telemetry) -> Result<Self, ServeError> {
         let authority = Arc::new(Authority::load(data)?);
         let now = clock.now();
         let mut store = Sqlite::open(&database(data))?;
         let epoch = store.begin(now)?;
         let loaded = store.load()?;
         let (coordinator, first) = Coordinator::begin(epoch, loaded, now)?;
+        let coordinator = coordinator.traced_by(telemetry.tracer());
         let port = |source| ServeError::Port { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(port)?;
         let address = listener.local_addr().map_err(port)?;
         let identity = authority.identity(Kind::Coordinator, name(), now)?;
         let incoming = Incoming::new(listener, &identity, clock.clone(), Limits::default())?;
-        let desk = Desk::new(coordinator, Shared::new(store), clock.clone());
+        let desk =
+            Desk::new(coordinator, Shared::new(store, telemetry.metrics().clone()), clock.clone(), telemetry.clone());
         desk.write(epoch, first).await?;
-        Ok(Self { desk, incoming, authority, clock, address })
+        Ok(Self { desk, incoming, authority, clock, telemetry, address })
     }
 
     /// Where it listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it tells of itself.
+    #[must_use]
+    pub const fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// Serves until `shutdown`, then ends its sessions. Hosts carry on and come back to the next coordinator.

@@ -12,6 +12,7 @@ use super::{Coordinator, Step, event};
 use crate::{
     protocol::{Down, Task, Upkeep},
     store::NewEvent,
+    telemetry::Observed,
 };
 
 /// Hosts that are brought up at once: a power cut's worth of hosts may come back together, and each may need the same bytes.
@@ -132,6 +133,7 @@ impl Coordinator {
         let key = (host.clone(), workload.clone());
         let Some(Upkeeping::Sent { wait, .. }) = self.upkeeps.get(&key).filter(|sent| sent.is(id)) else { return };
         let wait = *wait;
+        step.observed.push(Observed::Upkept { done: failed.is_none() });
         let message = match failed {
             None => {
                 self.upkeeps.remove(&key);

@@ -23,6 +23,7 @@ pub(super) fn rollout(rollout: &Rollout, now: UnixNanos) -> RolloutView {
         summary: rollout.summary(),
         why: rollout.why(now),
         owed: rollout.obligations().into_keys().collect(),
+        trace: rollout.trace(),
     }
 }
 

@@ -107,6 +107,7 @@ impl Inner {
         };
         report.id = self.ledger.run(move |ledger| ledger.begin_swap(&attempt)).await?;
         let mut span = SwapSpan::begin(report.id, kind, &request.workload, report.from.as_ref(), &request.version);
+        self.adopt(span.swap(), request.trace);
         let ticket = match slot.ticket(report.id) {
             Ok(ticket) => ticket,
             Err(swap) => {

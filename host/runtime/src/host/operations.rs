@@ -244,6 +244,7 @@ impl Inner {
             intent: Intent::Rollback,
             policy: request.policy,
             extent: Extent::Swap,
+            trace: request.trace,
         };
         self.swap(request, artifact, progress, SwapKind::Rollback).await
     }

@@ -15,6 +15,7 @@ use host_core::{
     request::{DeployRequest, Extent, Progress},
     status::RunState,
     time::Moment,
+    trace::TraceContext,
 };
 
 use super::{Inner, Place, PreparedId, ProgressSink, Slot, describe};
@@ -126,6 +127,7 @@ impl Inner {
         };
         let source = if compiler.is_kept(artifact.digest) { CodeSource::Cache } else { CodeSource::Compiled };
         let span = compile_span(&request.workload, &artifact.digest);
+        self.adopt(&span, request.trace);
         let compiled = tracing::Instrument::instrument(compiler.load(&self.store, artifact.digest), span).await;
         let component = match compiled {
             Ok(component) => component,
@@ -183,6 +185,13 @@ impl Inner {
         let body = Body { revision, component, size_bytes: artifact.bytes };
         let planned_for = current.map_or(Generation(0), |(_, _, generation)| generation);
         Ok(Ok(PreparedRelease { request, artifact, body, plan, planned_for }))
+    }
+
+    /// Makes a span a part of the trace that the request is of.
+    pub(super) fn adopt(&self, span: &tracing::Span, trace: Option<TraceContext>) {
+        if let (Some(adopt), Some(trace)) = (self.config.adopt, trace) {
+            adopt(span, trace);
+        }
     }
 
     /// `prepare` as a request of its own.

@@ -24,7 +24,8 @@ pub struct SwapSpan {
 }
 
 impl SwapSpan {
-    /// Opens the span of a swap. It has no parent: whatever task begins it may live on for years.
+    /// Opens the span of a swap. It has no parent here: whatever task begins it may live on for years. One elsewhere, as a request
+    /// names it, is given to it right after.
     #[must_use]
     pub fn begin(
         id: SwapId,

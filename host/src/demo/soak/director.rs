@@ -261,8 +261,12 @@ impl Director {
     }
 
     async fn roll_back_by_hand(&self) -> anyhow::Result<()> {
-        let request =
-            RollbackRequest { workload: self.workload.clone(), to: None, policy: self.policy(Duration::ZERO) };
+        let request = RollbackRequest {
+            workload: self.workload.clone(),
+            to: None,
+            policy: self.policy(Duration::ZERO),
+            trace: None,
+        };
         // A refusal shows in what becomes of the swap.
         drop(report_of(self.client.rollback(request).await, |_| {}).await?);
         Ok(())
@@ -276,8 +280,12 @@ impl Director {
         // The host decides what came before; any of them may answer for a while.
         self.places.extend(0..VERSIONS.len());
         self.resets.push((clients.now(), Duration::MAX));
-        let request =
-            RollbackRequest { workload: self.workload.clone(), to: None, policy: self.policy(Duration::ZERO) };
+        let request = RollbackRequest {
+            workload: self.workload.clone(),
+            to: None,
+            policy: self.policy(Duration::ZERO),
+            trace: None,
+        };
         let said = report_of(self.client.rollback(request).await, |_| {}).await?;
         // Where nothing came before, it is refused.
         let done = said.as_ref().map_or(true, |report| report.cost.is_none());
@@ -351,6 +359,7 @@ impl Director {
             intent: Intent::Deploy { downgrade: *version < self.running },
             policy: self.policy(probation),
             extent: Extent::Swap,
+            trace: None,
         }
     }
 

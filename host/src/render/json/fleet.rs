@@ -197,6 +197,8 @@ pub(in crate::render) struct Rollout<'a> {
     summary: SummaryView<'a>,
     why: WhyView<'a>,
     owed: &'a BTreeSet<HostId>,
+    /// The trace's number; none where it is not traced.
+    trace: Option<String>,
 }
 
 impl<'a> Rollout<'a> {
@@ -213,6 +215,7 @@ impl<'a> Rollout<'a> {
             summary: SummaryView::of(&rollout.summary),
             why: WhyView::of(&rollout.why),
             owed: &rollout.owed,
+            trace: rollout.trace.map(|context| context.trace.to_string()),
         }
     }
 }
@@ -479,6 +482,7 @@ mod tests {
             why: machine.why(BEGAN),
             summary,
             owed: BTreeSet::new(),
+            trace: None,
         }
     }
 

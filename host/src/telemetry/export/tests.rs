@@ -17,6 +17,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::*;
 
+const SERVICE: &str = "hotswap-host";
+
 /// Passes on what it is sent.
 struct Collector(Mutex<mpsc::Sender<ExportTraceServiceRequest>>);
 
@@ -59,7 +61,7 @@ fn swap() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_gets_the_swap_with_a_child_per_phase() {
     let (address, mut requests) = collector().await;
-    let provider = provider(&otlp(address)).expect("an exporter").expect("wanted");
+    let provider = provider(&otlp(address), SERVICE).expect("an exporter").expect("wanted");
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer(&provider)), || {
         swap();
         let _not_ours = tracing::info_span!(target: "h2", "frame").entered();
@@ -72,7 +74,7 @@ async fn a_collector_gets_the_swap_with_a_child_per_phase() {
     let request = requests.recv().await.expect("a request");
     let resource = request.resource_spans.first().expect("spans");
     let service = attributes(&resource.resource.as_ref().expect("a resource").attributes);
-    assert_eq!(service.get("service.name").map(String::as_str), Some(SERVICE_NAME));
+    assert_eq!(service.get("service.name").map(String::as_str), Some(SERVICE));
 
     let spans: Vec<&Span> = resource.scope_spans.iter().flat_map(|scope| &scope.spans).collect();
     let root = spans.iter().find(|span| span.name == "swap").expect("the swap");
@@ -106,7 +108,7 @@ fn attributes(list: &[opentelemetry_proto::tonic::common::v1::KeyValue]) -> BTre
 
 /// Makes spans against a collector that does not answer; neither they nor the end may take long.
 async fn costs_no_time(address: SocketAddr) {
-    let provider = provider(&otlp(address)).expect("an exporter").expect("wanted");
+    let provider = provider(&otlp(address), SERVICE).expect("an exporter").expect("wanted");
     let began = Instant::now();
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer(&provider)), || {
         // More than the queue holds.
@@ -165,5 +167,5 @@ fn the_environment_decides() {
 #[tokio::test]
 async fn an_address_that_is_none_is_an_error_and_no_panic() {
     let bad = Export::Otlp { named: false, endpoint: Some("not an address".to_owned()) };
-    provider(&bad).expect_err("refused");
+    provider(&bad, SERVICE).expect_err("refused");
 }

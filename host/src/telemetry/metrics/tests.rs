@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use host_runtime::telemetry::{CloseReason, CodeSource};
+use host_runtime::telemetry::{CloseReason, CodeSource, Metrics};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
@@ -19,7 +19,7 @@ async fn endpoint() -> (SocketAddr, CancellationToken) {
     workload.code_ready(CodeSource::Compiled, Duration::from_secs(1));
     let endpoint = Endpoint::bind("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
     let (address, shutdown) = (endpoint.address(), CancellationToken::new());
-    tokio::spawn(endpoint.serve(metrics, shutdown.clone()));
+    tokio::spawn(endpoint.serve(Arc::new(move || metrics.scrape()), shutdown.clone()));
     (address, shutdown)
 }
 

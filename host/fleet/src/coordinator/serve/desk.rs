@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use host_api::{Failure, FailureKind};
@@ -22,7 +22,8 @@ use crate::{
     join::{Admission, AdmissionError, Admitted, Application, decide},
     operator::Told,
     pb, protocol,
-    store::{Changes, Store, StoreError},
+    store::{Changes, FleetEvent, Store, StoreError},
+    telemetry::{InputKind, Metrics, Telemetry},
 };
 
 /// Inputs that wait: a word of each host of a large fleet. Beyond, sessions are not read.
@@ -33,19 +34,41 @@ const DOWN_ROOM: usize = 64;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A store that is used apart from the network, one call at a time.
-pub struct Shared<S>(Arc<Mutex<S>>);
+pub struct Shared<S> {
+    store: Arc<Mutex<S>>,
+    metrics: Arc<Metrics>,
+}
 
 impl<S> Clone for Shared<S> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self { store: self.store.clone(), metrics: self.metrics.clone() }
     }
 }
 
 impl<S: Store> Shared<S> {
-    /// Takes a store.
+    /// Takes a store, and where its commits are counted.
     #[must_use]
-    pub fn new(store: S) -> Self {
-        Self(Arc::new(Mutex::new(store)))
+    pub fn new(store: S, metrics: Arc<Metrics>) -> Self {
+        Self { store: Arc::new(Mutex::new(store)), metrics }
+    }
+
+    /// Where is counted.
+    pub(super) const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Makes changes durable, and takes the time that it takes.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn commit(
+        &self,
+        epoch: Epoch,
+        now: UnixNanos,
+        changes: Changes,
+    ) -> Result<Vec<FleetEvent>, StoreError> {
+        let metrics = self.metrics.clone();
+        self.with(move |store| timed(&metrics, || store.commit(epoch, now, changes))).await
     }
 
     /// Does something with it.
@@ -57,13 +80,21 @@ impl<S: Store> Shared<S> {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let store = self.0.clone();
+        let store = self.store.clone();
         let run = move || work(&mut store.lock().unwrap_or_else(PoisonError::into_inner));
         match tokio::task::spawn_blocking(run).await {
             Ok(done) => done,
             Err(gone) => std::panic::resume_unwind(gone.into_panic()),
         }
     }
+}
+
+/// A commit, with the time that it takes. What the others wait for the store is not among it.
+fn timed<T>(metrics: &Metrics, commit: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let began = Instant::now();
+    let committed = commit()?;
+    metrics.committed(began.elapsed());
+    Ok(committed)
 }
 
 /// What comes to the desk.
@@ -97,6 +128,7 @@ pub struct Desk<S> {
     inputs: mpsc::Receiver<Post>,
     handle: Handle<S>,
     sessions: BTreeMap<SessionId, Way>,
+    telemetry: Telemetry,
 }
 
 /// How others reach the desk.
@@ -163,7 +195,7 @@ fn ending() -> Failure {
 impl<S: Store> Desk<S> {
     /// A desk with a coordinator that has begun.
     #[must_use]
-    pub fn new(coordinator: Coordinator, store: Shared<S>, clock: Clock) -> Self {
+    pub fn new(coordinator: Coordinator, store: Shared<S>, clock: Clock, telemetry: Telemetry) -> Self {
         let (post, inputs) = mpsc::channel(INPUTS_ROOM);
         let handle = Handle {
             post,
@@ -172,7 +204,8 @@ impl<S: Store> Desk<S> {
             sessions: Arc::default(),
             epoch: coordinator.epoch,
         };
-        Self { coordinator, store, clock, inputs, handle, sessions: BTreeMap::new() }
+        telemetry.metrics().stands(coordinator.figures());
+        Self { coordinator, store, clock, inputs, handle, sessions: BTreeMap::new(), telemetry }
     }
 
     /// How others reach it.
@@ -186,7 +219,9 @@ impl<S: Store> Desk<S> {
     /// # Errors
     /// The store's.
     pub(super) async fn write(&self, epoch: Epoch, step: Step) -> Result<(), StoreError> {
-        self.commit(epoch, step.changes, self.clock.now()).await
+        self.commit(epoch, step.changes, self.clock.now()).await?;
+        self.telemetry.observed(step.observed);
+        Ok(())
     }
 
     /// Runs until the store refuses, or everybody who could hand something in is gone.
@@ -221,7 +256,7 @@ impl<S: Store> Desk<S> {
     }
 
     async fn take(&mut self, post: Option<Post>) -> Result<(), StoreError> {
-        let now = self.clock.now();
+        let (began, now) = (Instant::now(), self.clock.now());
         let (input, answer) = match post {
             None => (Input::Tick, None),
             Some(Post::Input(input)) => (input, None),
@@ -231,10 +266,11 @@ impl<S: Store> Desk<S> {
             }
             Some(Post::Asked { input, answer }) => (input, Some(answer)),
         };
+        let kind = InputKind::from(&input);
         if let Input::Closed { session } = &input {
             self.sessions.remove(session);
         }
-        let Step { changes, sends, ends, answer: told } = self.coordinator.handle(input, now);
+        let Step { changes, sends, ends, observed, answer: told } = self.coordinator.handle(input, now);
         if !changes.is_empty() {
             self.commit(self.coordinator.epoch, changes, now).await?;
         }
@@ -245,6 +281,10 @@ impl<S: Store> Desk<S> {
         for session in ends {
             self.sessions.remove(&session);
         }
+        self.telemetry.observed(observed);
+        let metrics = self.telemetry.metrics();
+        metrics.stands(self.coordinator.figures());
+        metrics.stepped(kind, began.elapsed(), self.inputs.len());
         if let (Some(answer), Some(told)) = (answer, told) {
             // Who asked may be gone.
             drop(answer.send(told));
@@ -264,12 +304,15 @@ impl<S: Store> Desk<S> {
         if !sent {
             // Its stream ends with the sender; its end comes back as an input, and the host with an inventory.
             tracing::warn!(session = session.0, "a host does not take its words; its session ends");
+            self.telemetry.metrics().session_was_slow();
             self.sessions.remove(&session);
+        } else if let protocol::Down::Command { command } = word {
+            self.telemetry.metrics().commanded(command.action.kind());
         }
     }
 
     async fn commit(&self, epoch: Epoch, changes: Changes, now: UnixNanos) -> Result<(), StoreError> {
-        let events = self.store.with(move |store| store.commit(epoch, now, changes)).await?;
+        let events = self.store.commit(epoch, now, changes).await?;
         for event in &events {
             tracing::info!(event = event.name, seq = event.seq, "{}", event.message);
         }
@@ -284,6 +327,7 @@ impl<S: Store> Admission for Handle<S> {
     async fn admit(&self, application: Application, now: UnixNanos) -> Result<Admitted, AdmissionError> {
         let epoch = self.epoch;
         let failed = |error: StoreError| AdmissionError::Store(Box::new(error));
+        let metrics = self.store.metrics.clone();
         let admitted = self
             .store
             .with(move |store| {
@@ -308,7 +352,7 @@ impl<S: Store> Admission for Handle<S> {
                     )],
                     ..Changes::default()
                 };
-                store.commit(epoch, now, changes).map_err(failed)?;
+                timed(&metrics, || store.commit(epoch, now, changes)).map_err(failed)?;
                 Ok::<_, AdmissionError>(admitted)
             })
             .await?;

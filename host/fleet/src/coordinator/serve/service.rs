@@ -134,7 +134,7 @@ impl<S: Store> Service<S> {
         let (epoch, until) = (self.handle.epoch(), stored.expires);
         let audit = super::super::audit(&by, "token.create", format!("token {}", stored.id), format!("{uses} use(s)"));
         let changes = Changes { tokens: vec![stored], audit: vec![audit], ..Changes::default() };
-        self.handle.store.with(move |store| store.commit(epoch, now, changes)).await.map_err(broken)?;
+        self.handle.store.commit(epoch, now, changes).await.map_err(broken)?;
         Ok(Told::Token { token: token.to_string(), expires: until })
     }
 
@@ -249,13 +249,14 @@ impl<S: Store> Fleet for Service<S> {
         let digest: Digest =
             digest.parse().map_err(|error| Failure::new(FailureKind::Invalid, format!("digest: {error}")))?;
         let (out, chunks) = mpsc::channel(STREAM_ROOM);
-        let store = self.handle.store.clone();
+        let (store, metrics) = (self.handle.store.clone(), self.handle.store.metrics().clone());
         tokio::spawn(async move {
             loop {
                 let chunk = match store.with(move |store| store.blob(digest, offset)).await {
                     Ok(Some(chunk)) if chunk.is_empty() => return,
                     Ok(Some(chunk)) => {
                         offset += chunk.len() as u64;
+                        metrics.sent(chunk.len() as u64);
                         Ok(pb::Chunk { bytes: chunk.into() })
                     }
                     Ok(None) => Err(Failure::new(
