@@ -42,6 +42,7 @@ pub(crate) const FAULTS: &[(&str, &str)] = &[
     ("health-traps", "`health` traps, once a client sent the line `break`."),
     ("health-fails", "`health` says failed."),
     ("health-degraded", "`health` says degraded."),
+    ("called-health-fails", "A call of `health` is answered `ok`, and `failed` once a client sent the line `break`."),
     ("state-type-changed", "The state is of another type under the same schema number: what an author forgot."),
     ("state-of-hash-order", "The state's bytes hang on the order of a hash map (schema 2)."),
     ("state-of-addresses", "The state's bytes hold an address of the heap (schema 2)."),
