@@ -41,7 +41,7 @@ pub use settle::{entry_after, entry_after_local_failure, entry_after_upkeep};
 use self::perform::Performer;
 use crate::{
     pb::fleet_client::FleetClient,
-    protocol::{self, DOCUMENT_LIMIT_BYTES, Down, Up, Upkeep},
+    protocol::{self, DOCUMENT_LIMIT_BYTES, Down, LocalFailure, Up, Upkeep},
 };
 
 /// Words on their way to the coordinator. One that takes fewer has a session that is better begun anew.
@@ -56,6 +56,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest wait before the coordinator is dialled again: how late a host is back after a coordinator was.
 const BACKOFF_LIMIT: Duration = Duration::from_secs(5);
+/// Reports that are looked through for why a release was left: the newest that says.
+const REPORTS_READ: usize = 4;
 /// Commands that wait for the one before, of one workload. A coordinator gives a second one only after a reconnect.
 const QUEUE_LIMIT: usize = 4;
 
@@ -74,6 +76,8 @@ pub struct Agent<C: Control> {
     done: mpsc::Receiver<Done>,
     finished: mpsc::Sender<Done>,
     last_said: Option<HostInventory>,
+    /// What the session began with that went wrong here, until the coordinator has answered.
+    confessed: Vec<LocalFailure>,
     /// When to look at the host.
     look_at: Option<Instant>,
 }
@@ -162,6 +166,7 @@ impl<C: Control> Agent<C> {
             done,
             finished,
             last_said: None,
+            confessed: Vec::new(),
             look_at: None,
         }
     }
@@ -221,8 +226,14 @@ impl<C: Control> Agent<C> {
         let (up, outgoing) = mpsc::channel(UP_ROOM);
         let status = self.status().await?;
         let inventory = self.inventory(&status).await?;
-        let hello =
-            Up::Hello { host_version: status.host_version.clone(), boot: status.boot, inventory: inventory.clone() };
+        let left = self.left(&status).await?;
+        let hello = Up::Hello {
+            host_version: status.host_version.clone(),
+            boot: status.boot,
+            inventory: inventory.clone(),
+            left: left.clone(),
+        };
+        self.confessed = left;
         self.up = Some(up);
         self.last_said = Some(inventory);
         self.say(&hello)?;
@@ -263,6 +274,10 @@ impl<C: Control> Agent<C> {
             Down::Welcome { host, epoch } => {
                 if !self.journal(move |journal| journal.welcome(epoch)).await? {
                     return Err(SessionError::Fenced);
+                }
+                // It has been heard, and is written down there.
+                for failure in std::mem::take(&mut self.confessed) {
+                    self.told(failure).await?;
                 }
                 tracing::info!(%host, %epoch, "in the fleet");
                 Ok(())
@@ -397,19 +412,9 @@ impl<C: Control> Agent<C> {
     /// Something happened on the host: what runs is said again if it is another, and a release that was left by itself first.
     async fn look(&mut self) -> Result<(), SessionError> {
         let status = self.status().await?;
-        for (workload, entry) in self.entries().await? {
-            let busy = self.lanes.get(&workload).is_some_and(|lane| lane.running.is_some());
-            let Some(failure) = inventory::left_by_itself(&status, &workload, &entry).filter(|_| !busy) else {
-                continue;
-            };
-            let history = self.control.history(Some(workload.clone()), 1).await.unwrap_or_default();
-            let why =
-                history.first().and_then(|report| report.verdict.why()).unwrap_or("its probation failed").to_owned();
-            let after = entry_after_local_failure(entry, failure.running.as_ref());
-            let kept = workload.clone();
-            self.journal(move |journal| journal.keep(&kept, &after)).await?;
-            let inventory::Left { generation, running } = failure;
-            self.say(&Up::LocalFailure { workload, generation, running, why })?;
+        for failure in self.left(&status).await? {
+            self.told(failure.clone()).await?;
+            self.say(&Up::LocalFailure(failure))?;
         }
         let inventory = self.inventory(&status).await?;
         // What goes on without a command tells of its end by no event that is later than its end.
@@ -420,6 +425,33 @@ impl<C: Control> Agent<C> {
             self.say(&Up::Inventory { question: None, inventory })?;
         }
         Ok(())
+    }
+
+    /// The held releases that the host left by itself, and of which no coordinator has heard.
+    async fn left(&self, status: &HostStatus) -> Result<Vec<LocalFailure>, SessionError> {
+        let mut failures = Vec::new();
+        for (workload, entry) in self.entries().await? {
+            let busy = self.lanes.get(&workload).is_some_and(|lane| lane.running.is_some());
+            let Some(left) = inventory::left_by_itself(status, &workload, &entry).filter(|_| !busy) else {
+                continue;
+            };
+            // After a restart there is a report of that, which explains nothing, before the one that does.
+            let history = self.control.history(Some(workload.clone()), REPORTS_READ).await.unwrap_or_default();
+            let why =
+                history.iter().find_map(|report| report.verdict.why()).unwrap_or("its probation failed").to_owned();
+            let inventory::Left { generation, running } = left;
+            failures.push(LocalFailure { workload, generation, running, why });
+        }
+        Ok(failures)
+    }
+
+    /// A coordinator is told: for the fleet the workload is not held any more.
+    async fn told(&self, failure: LocalFailure) -> Result<(), JournalError> {
+        self.journal(move |journal| {
+            let entry = journal.entry(&failure.workload)?;
+            journal.keep(&failure.workload, &entry_after_local_failure(entry, failure.running.as_ref()))
+        })
+        .await
     }
 
     async fn inventory(&self, status: &HostStatus) -> Result<HostInventory, SessionError> {

@@ -117,10 +117,13 @@ pub enum Up {
     Hello {
         /// The version of the host's program.
         host_version: String,
-        /// Which process speaks: two of them with one identity are found out by it.
+        /// Which process speaks: of two with one identity, the log says which is which.
         boot: u32,
         /// What it runs.
         inventory: HostInventory,
+        /// What it left by itself, and has told nobody yet.
+        #[serde(default)]
+        left: Vec<LocalFailure>,
     },
     /// What became of a command.
     Outcome {
@@ -148,16 +151,7 @@ pub enum Up {
         inventory: HostInventory,
     },
     /// A held release was left by the host itself.
-    LocalFailure {
-        /// The workload.
-        workload: WorkloadName,
-        /// The generation now.
-        generation: Generation,
-        /// What runs now; none when it is stopped because no way led back.
-        running: Option<Running>,
-        /// Why.
-        why: String,
-    },
+    LocalFailure(LocalFailure),
     /// A workload's health.
     Health {
         /// The rollout that asked.
@@ -172,6 +166,19 @@ pub enum Up {
         /// All of it.
         status: Box<HostStatus>,
     },
+}
+
+/// A held release that a host left by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalFailure {
+    /// The workload.
+    pub workload: WorkloadName,
+    /// The generation now.
+    pub generation: Generation,
+    /// What runs now; none when it is stopped because no way led back.
+    pub running: Option<Running>,
+    /// Why.
+    pub why: String,
 }
 
 /// A document that can't be read.

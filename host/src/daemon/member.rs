@@ -11,7 +11,7 @@ use host_fleet::{
     agent::{Agent, ByHand, Journal, SharedJournal},
     clock::Clock,
     identity::{CoordinatorAddress, Folder, Identity, JoinToken},
-    join,
+    join::{self, JoinError},
     transport::{Trust, connect},
 };
 use tokio::time::sleep;
@@ -60,7 +60,16 @@ pub(super) async fn membership(data: &Path, wanted: Option<Join>) -> Result<Opti
         Some(Join { address, token, name, labels }) => {
             std::fs::create_dir_all(data.join(ROOM)).map_err(|error| failed(&error))?;
             let joined = join::join(&folder, &address, &token, &name.into(), &labels, &clock).await;
-            joined.map_err(|error| failed(&error))?.into_identity()
+            let joined = joined.map_err(|error| {
+                let remedy =
+                    if let JoinError::Refused { failure, .. } = &error { failure.remedy.clone() } else { None };
+                let trouble = failed(&error);
+                match remedy {
+                    Some(remedy) => trouble.remedy(remedy),
+                    None => trouble,
+                }
+            })?;
+            joined.into_identity()
         }
         None if !folder.path().exists() => return Ok(None),
         None => folder.load(clock.now()).map_err(|error| failed(&error))?,

@@ -4,7 +4,7 @@ use host_core::{id::HostId, label::Labels, rollout::Input as RolloutInput, time:
 
 use super::{Coordinator, SessionId, Step, event};
 use crate::{
-    protocol::{Down, Up},
+    protocol::{Down, LocalFailure, Up},
     store::NewEvent,
 };
 
@@ -16,16 +16,19 @@ impl Coordinator {
     }
 
     pub(super) fn opened(&mut self, session: SessionId, host: HostId, hello: Up, now: UnixNanos, step: &mut Step) {
-        let Up::Hello { inventory, host_version, boot } = hello else {
+        let Up::Hello { inventory, host_version, boot, left } = hello else {
             return self.refuse(session, "the first word of a host says what runs there", step);
         };
         let Some(known) = self.hosts.get_mut(&host) else {
             return self.refuse(session, "this host is not of the fleet any more: join it again", step);
         };
-        // The newest session wins: the old one is a connection that the network has not given up yet, or a copy.
+        // The newest session wins. The old one is a connection that the network has not given up yet, whose host reads it no more;
+        // or it is another host's with a copied identity, and if that came back, each would drive the other out for ever.
         if let Some(old) = known.session.replace(session) {
             let why = format!("a newer session of {host} began; is its identity used twice?");
-            step.sends.push((old, Down::Farewell { why, stay_away: false }));
+            let message = format!("{why} The older one ends and stays away if it is another host's");
+            step.changes.events.push(NewEvent { host: Some(host.clone()), ..event("host.replaced", message) });
+            step.sends.push((old, Down::Farewell { why, stay_away: true }));
             step.ends.push(old);
             self.sessions.remove(&old);
             self.lost(&host, now, step);
@@ -37,6 +40,10 @@ impl Coordinator {
         step.sends.push((session, Down::Welcome { host: host.clone(), epoch: self.epoch }));
         let message = format!("{host} is connected, host {host_version}, its start {boot}");
         step.changes.events.push(NewEvent { host: Some(host.clone()), ..event("host.connected", message) });
+        // Why comes before what: what runs there would say only that it went back.
+        for failure in left {
+            self.left_by_itself(&host, &failure, now, step);
+        }
         self.drive_all(&RolloutInput::Connected { host, inventory }, now, step);
     }
 
@@ -82,13 +89,7 @@ impl Coordinator {
                     self.drive(id, RolloutInput::Inventory { host, ask, inventory }, now, step);
                 }
             }
-            Up::LocalFailure { workload, generation, running, why } => {
-                let holds: Vec<_> = self.rollouts_of(&workload).collect();
-                for id in holds {
-                    let (host, running, why) = (host.clone(), running.clone(), why.clone());
-                    self.drive(id, RolloutInput::LocalFailure { host, generation, running, why }, now, step);
-                }
-            }
+            Up::LocalFailure(failure) => self.left_by_itself(&host, &failure, now, step),
             Up::Health { rollout, ask, answer } => {
                 self.drive(rollout, RolloutInput::Health { host, ask, answer }, now, step);
             }
@@ -97,6 +98,15 @@ impl Coordinator {
                     known.status = Some(status);
                 }
             }
+        }
+    }
+
+    /// A host went back without being told to.
+    fn left_by_itself(&mut self, host: &HostId, failure: &LocalFailure, now: UnixNanos, step: &mut Step) {
+        let of_it: Vec<_> = self.rollouts_of(&failure.workload).collect();
+        for id in of_it {
+            let LocalFailure { generation, running, why, .. } = failure.clone();
+            self.drive(id, RolloutInput::LocalFailure { host: host.clone(), generation, running, why }, now, step);
         }
     }
 }

@@ -13,7 +13,7 @@ use host_core::{
 use host_fleet::{
     agent::{Entry, Journal, entry_after, entry_after_local_failure, entry_after_upkeep},
     coordinator::SessionId,
-    protocol::{Task, Up, Upkeep},
+    protocol::{LocalFailure, Task, Upkeep},
 };
 use semver::Version;
 
@@ -59,6 +59,8 @@ pub(crate) struct Host {
     /// Counts the starts: what was planned in an earlier one does not happen.
     pub(crate) life: u32,
     pub(crate) session: Option<SessionId>,
+    /// What the session began with that went wrong here, until the coordinator has answered.
+    pub(crate) confessed: Option<LocalFailure>,
     pub(crate) doing: Option<Work>,
     pub(crate) waiting: VecDeque<(Work, UnixNanos)>,
     /// No way leads to any coordinator.
@@ -79,6 +81,7 @@ impl Host {
             up: true,
             life: 0,
             session: None,
+            confessed: None,
             doing: None,
             waiting: VecDeque::new(),
             cut_off: false,
@@ -228,15 +231,18 @@ impl Host {
         Ok(())
     }
 
-    /// Looks whether a held release was left by the host itself.
-    pub(crate) fn look(&mut self) -> Option<Up> {
-        let entry = self.entry();
-        let held = entry.holding.filter(|held| self.doing.is_none() && *held != self.generation())?;
+    /// The held release that was left by the host itself, if it was and no coordinator has heard of it.
+    pub(crate) fn left(&self) -> Option<LocalFailure> {
+        let held = self.entry().holding.filter(|held| self.doing.is_none() && *held != self.generation())?;
         assert!(held < self.generation(), "generations only rise");
-        let running = self.running();
-        self.keep(&entry_after_local_failure(entry, running.as_ref()));
         let (workload, generation) = (self.workload.clone(), self.generation());
-        Some(Up::LocalFailure { workload, generation, running, why: "its probation failed".to_owned() })
+        Some(LocalFailure { workload, generation, running: self.running(), why: "its probation failed".to_owned() })
+    }
+
+    /// A coordinator is told of that.
+    pub(crate) fn told(&mut self, failure: &LocalFailure) {
+        let after = entry_after_local_failure(self.entry(), failure.running.as_ref());
+        self.keep(&after);
     }
 
     /// What became of a command that the host's death cut off.

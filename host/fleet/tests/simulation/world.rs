@@ -474,7 +474,9 @@ impl World {
         self.sessions.insert(id, Session { host, process, cut: false, down_at: now, up_at: now, open });
         let known = self.host(host);
         known.session = Some(id);
-        let hello = Up::Hello { host_version: "1.0.0".to_owned(), boot: known.life, inventory: known.inventory() };
+        known.confessed = known.left();
+        let (boot, inventory, left) = (known.life, known.inventory(), known.confessed.clone().into_iter().collect());
+        let hello = Up::Hello { host_version: "1.0.0".to_owned(), boot, inventory, left };
         self.say(host, hello);
         let life = self.host(host).life;
         self.plan(Duration::from_millis(20), Event::Look { host, life });
@@ -539,7 +541,11 @@ impl World {
                 if !newest && self.sabotage != Sabotage::HostsIgnoreEpochs {
                     self.host_loses(session);
                 } else {
-                    let name = self.host(host).name.clone();
+                    let known = self.host(host);
+                    if let Some(failure) = known.confessed.take() {
+                        known.told(&failure);
+                    }
+                    let name = known.name.clone();
                     self.checks.welcomed(&name, epoch);
                 }
             }
@@ -679,9 +685,10 @@ impl World {
         if known.life != life || known.session.is_none() {
             return;
         }
-        if let Some(word) = known.look() {
-            let inventory = self.host(host).inventory();
-            self.say(host, word);
+        if let Some(failure) = known.left() {
+            known.told(&failure);
+            let inventory = known.inventory();
+            self.say(host, Up::LocalFailure(failure));
             self.say(host, Up::Inventory { question: None, inventory });
         }
     }
