@@ -182,6 +182,9 @@ pub enum RunWanted {
     Running,
     /// A person stopped it on the whole fleet; its state is kept.
     Stopped,
+    /// A person removed it from the whole fleet, with its state: it is removed from hosts as they are reached, and the assignment
+    /// is forgotten when the last of them has said that it is gone.
+    Removed,
 }
 
 /// What shall run where.
@@ -258,7 +261,12 @@ impl Assignment {
     /// Takes up what a rollout decided.
     pub fn apply(&mut self, change: AssignmentChange) {
         match change {
-            AssignmentChange::Target { revision } => self.target = Some(revision),
+            AssignmentChange::Target { revision } => {
+                self.target = Some(revision);
+                if self.run == RunWanted::Removed {
+                    self.run = RunWanted::Running;
+                }
+            }
             AssignmentChange::Committed { revision } => {
                 let before = self.stable.replace(revision);
                 if before != self.stable {
@@ -347,6 +355,20 @@ mod tests {
         assert_eq!(assignment.target, None);
         assignment.apply(AssignmentChange::Committed { revision: revision(2) });
         assert_eq!(assignment.previous, Some(revision(1)), "the same again leaves the way back");
+    }
+
+    #[test]
+    fn what_is_being_removed_is_not_any_more_once_a_rollout_brings_something() {
+        let mut assignment = Assignment::new("chat".parse().expect("a name"), Selector::All);
+        for (run, after) in [
+            (RunWanted::Removed, RunWanted::Running),
+            (RunWanted::Stopped, RunWanted::Stopped),
+            (RunWanted::Running, RunWanted::Running),
+        ] {
+            assignment.run = run;
+            assignment.apply(AssignmentChange::Target { revision: revision(1) });
+            assert_eq!(assignment.run, after);
+        }
     }
 
     #[test]

@@ -249,6 +249,7 @@ impl Coordinator {
             }
             Input::Tick => self.tick(now, &mut step),
         }
+        self.forget_removed(&mut step);
         self.keep_up(now, &mut step);
         self.finish(&mut step);
         step

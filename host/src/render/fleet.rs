@@ -5,7 +5,7 @@ mod declared;
 use std::{net::SocketAddr, ops::ControlFlow, path::Path};
 
 use host_core::{
-    fleet::Assignment,
+    fleet::{Assignment, RunWanted},
     id::{HostId, RolloutId},
 };
 use host_fleet::{
@@ -142,7 +142,11 @@ fn status(fleet: &FleetStatus) -> String {
                     version(assignment.stable.as_ref()),
                     version(assignment.target.as_ref()),
                     version(assignment.previous.as_ref()),
-                    assignment.selector.to_string(),
+                    match assignment.run {
+                        RunWanted::Running => assignment.selector.to_string(),
+                        RunWanted::Stopped => format!("{} (stopped)", assignment.selector),
+                        RunWanted::Removed => "being removed".to_owned(),
+                    },
                 ]
             }),
         ));
@@ -187,6 +191,7 @@ fn kind(convergence: &host_core::fleet::Convergence) -> String {
         Convergence::Commit => "to be committed".to_owned(),
         Convergence::Start => "to be started".to_owned(),
         Convergence::Stop => "to be stopped".to_owned(),
+        Convergence::Remove => "to be removed".to_owned(),
         Convergence::Drifted { .. } => "drifted".to_owned(),
         Convergence::Unselected { .. } => "not assigned here".to_owned(),
         Convergence::LeftTo { rollout } => format!("in rollout {rollout}"),

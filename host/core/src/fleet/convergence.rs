@@ -32,6 +32,8 @@ pub enum Convergence {
     Start,
     /// It runs and shall be stopped.
     Stop,
+    /// It is there and shall be removed, with its state.
+    Remove,
     /// A person took it out of the fleet's hands: it is shown and let be until it is adopted or reconciled.
     Drifted {
         /// What runs there.
@@ -83,12 +85,15 @@ pub fn converge(
     if let Some(with) = inventory.busy {
         return Convergence::Busy { with };
     }
+    if assignment.run == RunWanted::Removed {
+        return inventory.running.as_ref().map_or(Convergence::Nothing, |_| Convergence::Remove);
+    }
     if !assignment.selector.selects(host, labels) {
         return inventory.running.clone().map_or(Convergence::Nothing, |running| Convergence::Unselected { running });
     }
     match (wanted, &inventory.running) {
         (None, _) => Convergence::Nothing,
-        (Some(_), None) if assignment.run == RunWanted::Stopped => Convergence::Nothing,
+        (Some(_), None) if assignment.run != RunWanted::Running => Convergence::Nothing,
         (Some(wanted), None) => Convergence::Deploy {
             revision: Box::new(wanted.clone()),
             from: None,
@@ -102,6 +107,7 @@ pub fn converge(
 fn in_place(run: RunWanted, wanted: &FleetRevision, running: &Running, inventory: &WorkloadInventory) -> Convergence {
     let stopped = !matches!(inventory.run_state, None | Some(RunState::Running));
     match (run, &inventory.run_state) {
+        (RunWanted::Removed, _) => Convergence::Remove,
         (RunWanted::Stopped, _) if stopped => Convergence::Nothing,
         (RunWanted::Stopped, _) => Convergence::Stop,
         (RunWanted::Running, Some(RunState::Failed { why })) => Convergence::Failed { why: why.clone() },
@@ -212,6 +218,20 @@ mod tests {
         let failed = RunState::Failed { why: "too often".to_owned() };
         assert_eq!(check(&with(failed)), Convergence::Failed { why: "too often".to_owned() });
         assert_eq!(check(&WorkloadInventory { held: true, ..runs(1) }), Convergence::Commit);
+    }
+
+    #[test]
+    fn what_is_removed_goes_from_every_host_but_one_that_a_person_has_in_hand() {
+        let remove = |assignment: &mut Assignment| assignment.run = RunWanted::Removed;
+        assert_eq!(check_with(&runs(1), remove), Convergence::Remove);
+        assert_eq!(check_with(&WorkloadInventory::default(), remove), Convergence::Nothing);
+        let elsewhere = |assignment: &mut Assignment| {
+            remove(assignment);
+            assignment.selector = Selector::Names([].into());
+        };
+        assert_eq!(check_with(&runs(1), elsewhere), Convergence::Remove);
+        let detached = WorkloadInventory { detached: true, ..runs(1) };
+        assert!(matches!(check_with(&detached, remove), Convergence::Drifted { .. }));
     }
 
     #[test]

@@ -91,7 +91,9 @@ impl Coordinator {
     /// What a deploy asks for, complete and checked. An assignment that is not there yet is made, not kept.
     fn request(&mut self, by: &str, deploy: Deploy, step: &mut Step) -> Result<(Assignment, RolloutRequest), Failure> {
         let workload = &deploy.workload;
-        let assignment = self.assignments.get(workload).cloned();
+        // One that is being removed is begun anew.
+        let kept = self.assignments.get(workload).filter(|known| known.run != RunWanted::Removed);
+        let assignment = kept.cloned();
         if let (Some(known), Some(wanted)) = (&assignment, &deploy.assign)
             && known.selector != *wanted
         {
@@ -171,7 +173,9 @@ impl Coordinator {
 
     fn deploy(&mut self, by: &str, deploy: Deploy, now: UnixNanos, step: &mut Step) -> Answer {
         let (assignment, request) = self.request(by, deploy, step)?;
-        self.assign(assignment, step);
+        // One that is being removed goes on being so until hosts are told of what is new.
+        let run = self.assignments.get(&assignment.workload).map_or(assignment.run, |known| known.run);
+        self.assign(Assignment { run, ..assignment }, step);
         let id = self.begin_rollout(by, request, now, step);
         self.shown(id, now)
     }
@@ -253,6 +257,7 @@ impl Coordinator {
         if let Some(id) = under_way.filter(|_| to.is_none() && hosts == Selector::All) {
             return self.order(by, Some(id), Order::Rollback, now, step);
         }
+        self.is_not_removed(workload)?;
         let assignment = self.assignments.get(workload).ok_or_else(|| not_assigned(workload))?;
         let known = assignment.previous.iter().chain(&assignment.stable).chain(assignment.pinned.values());
         let target = match &to {
@@ -341,6 +346,7 @@ impl Coordinator {
 
     fn run(&mut self, by: &str, workload: &WorkloadName, running: bool, step: &mut Step) -> Answer {
         self.not_in_a_rollout(workload)?;
+        self.is_not_removed(workload)?;
         let assignment = self.assignments.get_mut(workload).ok_or_else(|| not_assigned(workload))?;
         assignment.run = if running { RunWanted::Running } else { RunWanted::Stopped };
         step.changes.assignments.push((workload.clone(), Some(document(assignment))));
@@ -354,25 +360,39 @@ impl Coordinator {
         if !self.assignments.contains_key(&workload) {
             return Err(not_assigned(&workload));
         }
-        let has_it = |host: &super::Host| {
-            host.inventory.as_ref().is_some_and(|inventory| inventory.of(&workload).running.is_some())
+        self.is_not_removed(&workload)?;
+        let may_have_it = |host: &super::Host| {
+            let known = host.inventory.as_ref().map(|inventory| inventory.of(&workload));
+            known.is_none_or(|here| here.running.is_some() && !here.detached)
         };
-        let having: Vec<_> = self.hosts.iter().filter(|(_, host)| has_it(host)).collect();
-        let away: Vec<_> =
-            having.iter().filter(|(_, host)| host.session.is_none()).map(|(name, _)| name.as_str()).collect();
+        let (there, away): (Vec<_>, Vec<_>) =
+            self.hosts.iter().filter(|(_, host)| may_have_it(host)).partition(|(_, host)| host.session.is_some());
+        let mut message = format!("{workload} is removed from {} host(s), with its state", there.len());
         if !away.is_empty() {
-            let what = format!("{workload} is on {}, which can't be reached", away.join(", "));
-            return Err(refused(what).remedy("bring them back first, or take them out of the fleet"));
+            let names: Vec<_> = away.iter().map(|(name, _)| name.as_str()).collect();
+            let are = if names.len() == 1 {
+                "is away, and is told when it returns"
+            } else {
+                "are away, and are told when they return"
+            };
+            message.push_str(&format!("; {} {are}", names.join(", ")));
         }
-        let names: Vec<HostId> = having.into_iter().map(|(name, _)| name.clone()).collect();
-        self.assignments.remove(&workload);
-        step.changes.assignments.push((workload.clone(), None));
+        // Kept until nobody has it: whoever is away must find it when it returns, whatever becomes of this coordinator.
+        let removed = Assignment { run: RunWanted::Removed, ..Assignment::new(workload.clone(), Selector::All) };
+        step.changes.assignments.push((workload.clone(), Some(document(&removed))));
         step.changes.audit.push(audit(by, "workload.remove", workload.to_string(), "done"));
-        let message = format!("{workload} is removed from {} host(s)", names.len());
-        for host in names {
-            self.tell(host, workload.clone(), Task::Remove, step);
-        }
+        self.assignments.insert(workload, removed);
         Ok(Told::Done { message })
+    }
+
+    fn is_not_removed(&self, workload: &WorkloadName) -> Result<(), Failure> {
+        match self.assignments.get(workload) {
+            Some(assignment) if assignment.run == RunWanted::Removed => {
+                Err(refused(format!("{workload} is being removed from the fleet"))
+                    .remedy(format!("`host fleet where {workload}` shows what is left; a deploy begins anew")))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn adopt(&mut self, by: &str, host: &HostId, step: &mut Step) -> Answer {

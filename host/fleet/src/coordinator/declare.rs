@@ -70,7 +70,9 @@ impl Coordinator {
         let Declared { deploy, running } = declared;
         let workload = deploy.workload.clone();
         let selector = deploy.assign.clone().unwrap_or_default();
-        let before = self.assignments.get(&workload).cloned();
+        // One that is being removed is declared anew.
+        let kept = self.assignments.get(&workload).filter(|known| known.run != RunWanted::Removed);
+        let before = kept.cloned();
         let mut assignment = before.clone().unwrap_or_else(|| Assignment::new(workload.clone(), selector.clone()));
         let target = self.target(&deploy, &assignment, &mut Step::default())?;
         let mut differs = Vec::new();

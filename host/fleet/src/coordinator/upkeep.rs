@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use host_core::{
-    fleet::{Convergence, WorkloadInventory, converge},
+    fleet::{Convergence, RunWanted, WorkloadInventory, converge},
     id::{CommandId, HostId, WorkloadName},
     time::UnixNanos,
 };
 
-use super::{Coordinator, Step, event};
+use super::{Coordinator, Host, Step, event};
 use crate::{
     protocol::{Down, Task, Upkeep},
     store::NewEvent,
@@ -59,6 +59,26 @@ impl Coordinator {
         each.filter(|(_, convergence)| *convergence != Convergence::Nothing).collect()
     }
 
+    /// Forgets a workload that was removed once no host can have it any more: every one has been heard, and has it not, or has
+    /// it in a person's hands. Otherwise one that was away would keep it, in the hands of a fleet that knows nothing of it.
+    pub(super) fn forget_removed(&mut self, step: &mut Step) {
+        let begun_anew = |workload: &WorkloadName| self.rollouts.values().any(|rollout| rollout.workload() == workload);
+        let removed = self.assignments.values().filter(|assignment| assignment.run == RunWanted::Removed);
+        let removed = removed.filter(|assignment| !begun_anew(&assignment.workload));
+        let has_it_not = |workload: &WorkloadName, host: &Host| {
+            let here = host.inventory.as_ref().filter(|_| !host.stale).map(|inventory| inventory.of(workload));
+            here.is_some_and(|here| here.detached || (here.running.is_none() && here.busy.is_none()))
+        };
+        let gone = removed.filter(|assignment| self.hosts.values().all(|host| has_it_not(&assignment.workload, host)));
+        let gone: Vec<_> = gone.map(|assignment| assignment.workload.clone()).collect();
+        for workload in gone {
+            self.assignments.remove(&workload);
+            step.changes.assignments.push((workload.clone(), None));
+            let message = format!("{workload} is gone from every host");
+            step.changes.events.push(NewEvent { workload: Some(workload), ..event("workload.removed", message) });
+        }
+    }
+
     /// Gives connected hosts what they lack.
     pub(super) fn keep_up(&mut self, now: UnixNanos, step: &mut Step) {
         let mut room =
@@ -92,6 +112,7 @@ impl Coordinator {
             Convergence::Commit => Some(Task::Commit),
             Convergence::Start => Some(Task::Start),
             Convergence::Stop => Some(Task::Stop),
+            Convergence::Remove => Some(Task::Remove),
             Convergence::Nothing
             | Convergence::Drifted { .. }
             | Convergence::Unselected { .. }

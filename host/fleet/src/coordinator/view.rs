@@ -87,6 +87,7 @@ fn state(host: &Host, assigned: bool, convergence: Option<Convergence>) -> Strin
         Some(Convergence::Commit) => "to be committed".to_owned(),
         Some(Convergence::Start) => "to be started".to_owned(),
         Some(Convergence::Stop) => "to be stopped".to_owned(),
+        Some(Convergence::Remove) => "to be removed".to_owned(),
         Some(Convergence::Drifted { .. }) => "drifted: changed by hand".to_owned(),
         Some(Convergence::Unselected { .. }) => "runs, and is not assigned to this host".to_owned(),
         Some(Convergence::LeftTo { rollout }) => format!("in rollout {rollout}"),
