@@ -1,13 +1,21 @@
 //! A fleet as an operator has it: real coordinators and hosts, live connections on each.
 
+mod crashes;
+mod cuts;
 mod declared;
+mod hands;
 mod harness;
+mod health;
+mod joins;
+mod removal;
 mod telemetry;
+mod trio;
 mod web;
+mod wire;
 
 use crate::harness::{Host, Traffic};
 
-use self::harness::Fleet;
+use self::{harness::Fleet, trio::PACE};
 
 /// A rollout that loses no time.
 const QUICK: [&str; 2] = ["--soak", "0s"];
@@ -15,7 +23,7 @@ const QUICK: [&str; 2] = ["--soak", "0s"];
 const IMPATIENT: [&str; 4] = ["--timeout", "8s", "--pause-limit", "2s"];
 
 fn traffic_on(hosts: &[Host]) -> Vec<Traffic> {
-    hosts.iter().map(|host| Traffic::start(host.address(), 1, 0)).collect()
+    hosts.iter().map(|host| Traffic::paced(host.address(), 1, 0, PACE)).collect()
 }
 
 fn answers(host: &Host) -> String {
@@ -45,7 +53,7 @@ fn five_hosts_are_upgraded_in_waves_and_no_client_notices() {
     assert!(verified["verified"]["Ok"][0].as_u64() > Some(5), "{verified}");
 
     // And back, on all of them.
-    let traffic: Vec<_> = hosts.iter().map(|host| Traffic::start(host.address(), 1, total(host))).collect();
+    let traffic: Vec<_> = hosts.iter().map(|host| Traffic::paced(host.address(), 1, total(host), PACE)).collect();
     let done = fleet.end_of(&["rollback", "counter", "--soak", "0s"]);
     assert_eq!(done.code, 0, "{done:?}\n{}", fleet.log());
     for traffic in traffic {
@@ -181,33 +189,6 @@ fn what_a_fleet_has_in_its_hands_is_changed_by_hand_only_on_purpose() {
 
     fleet.json(&["reconcile", "h1"]);
     fleet.eventually("it is the fleet's again", || fleet.runs("h1").starts_with("1.1.0: as it shall be"));
-}
-
-#[test]
-fn whoever_may_not_join_is_told_why() {
-    let fleet = Fleet::start();
-    let other = Fleet::another();
-    let joins = |url: &str, token: &str, name: &str| {
-        let host = Host::unstarted();
-        let done = host.cli(&["run", "--join", url, "--token", token, "--host-name", name]);
-        assert_eq!(done.code, 1, "{done:?}");
-        done.stderr
-    };
-    let foreign = joins(&fleet.url(), &other.token(1), "a");
-    assert!(foreign.contains("another fleet"), "{foreign}");
-    let once = fleet.token(1);
-    let first = fleet.host("first", &once);
-    let used = joins(&fleet.url(), &once, "second");
-    assert!(used.contains("used up"), "{used}");
-    let taken = joins(&fleet.url(), &fleet.token(1), "first");
-    assert!(taken.contains("belongs to a host that joined with another key"), "{taken}");
-    drop(first);
-    let short = fleet.json(&["token", "create", "--expires", "1s"])["token"].as_str().unwrap().to_owned();
-    std::thread::sleep(std::time::Duration::from_millis(1100));
-    let expired = joins(&fleet.url(), &short, "third");
-    assert!(expired.contains("expired"), "{expired}");
-    let nobody = Host::unstarted().cli(&["fleet", "status"]);
-    assert_eq!(nobody.code, 1, "{nobody:?}");
 }
 
 #[test]

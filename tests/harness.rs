@@ -487,6 +487,11 @@ pub(crate) struct Traffic {
 impl Traffic {
     /// Starts clients on their own threads. `before` is the total they begin from.
     pub(crate) fn start(address: SocketAddr, clients: usize, before: u64) -> Self {
+        Self::paced(address, clients, before, Duration::ZERO)
+    }
+
+    /// The same, with clients that think for a while before they ask again: where many hosts share few processors.
+    pub(crate) fn paced(address: SocketAddr, clients: usize, before: u64, pace: Duration) -> Self {
         let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let spawn = |_| {
             let (stop, mut client) = (stop.clone(), Client::connect(address));
@@ -496,6 +501,7 @@ impl Traffic {
                     let answer = client.ask("incr");
                     let total = answer.split(' ').nth(1).and_then(|total| total.parse().ok());
                     totals.push(total.unwrap_or_else(|| panic!("an answer that is none: `{answer}`")));
+                    std::thread::sleep(pace);
                 }
                 totals
             })

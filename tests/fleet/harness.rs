@@ -1,7 +1,7 @@
 //! A fleet for each test: a coordinator and hosts, each a process of its own, and the command line to talk to them.
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
@@ -9,6 +9,7 @@ use std::{
 
 use serde_json::Value;
 
+use super::wire::Wire;
 use crate::harness::{Done, Host, PATIENCE, Underway};
 
 /// One fleet at a time: a host that waits for a processor behind thirty others is one that does not answer.
@@ -59,23 +60,37 @@ impl Fleet {
         let fleet = Self::start();
         let token = fleet.token(count);
         let hosts: Vec<_> = (1..=count).map(|number| fleet.host(&format!("h{number}"), &token)).collect();
-        fleet.eventually("all hosts are connected", || fleet.connected() == count);
+        fleet.until_connected(count);
         (fleet, hosts)
     }
 
     /// The same, with counter 1.0.0 on each host, and 1.1.0 published.
     pub(super) fn with_counter(count: usize) -> (Self, Vec<Host>) {
         let (fleet, hosts) = Self::with_hosts(count);
+        fleet.place_counter(&hosts);
+        (fleet, hosts)
+    }
+
+    /// The same, with the last host behind a wire.
+    pub(super) fn with_counter_behind_a_wire(count: usize) -> (Self, Vec<Host>, Wire) {
+        let (fleet, mut hosts) = Self::with_hosts(count - 1);
+        let wire = Wire::to(fleet.address());
+        hosts.push(fleet.host_at(&wire.url(), &format!("h{count}"), &fleet.token(1)));
+        fleet.until_connected(count);
+        fleet.place_counter(&hosts);
+        (fleet, hosts, wire)
+    }
+
+    fn place_counter(&self, hosts: &[Host]) {
         for version in ["1.0.0", "1.1.0"] {
-            fleet.publish(&hosts[0].counter(version), "counter", version);
+            self.publish(&hosts[0].counter(version), "counter", version);
         }
         let placed =
-            fleet.deploy("1.0.0", &["--listen", "tcp://127.0.0.1:0", "--strategy", "all-at-once", "--soak", "0s"]);
-        assert_eq!(placed.code, 0, "{placed:?}\n{}", fleet.log());
+            self.deploy("1.0.0", &["--listen", "tcp://127.0.0.1:0", "--strategy", "all-at-once", "--soak", "0s"]);
+        assert_eq!(placed.code, 0, "{placed:?}\n{}", self.log());
         // So that every host has compiled it: what follows is about time-outs that a compiler must not decide.
-        let rehearsed = fleet.deploy("1.1.0", &["--dry-run"]);
-        assert_eq!(rehearsed.code, 0, "{rehearsed:?}\n{}", fleet.log());
-        (fleet, hosts)
+        let rehearsed = self.deploy("1.1.0", &["--dry-run"]);
+        assert_eq!(rehearsed.code, 0, "{rehearsed:?}\n{}", self.log());
     }
 
     /// Starts the coordinator and waits until it answers.
@@ -110,6 +125,11 @@ impl Fleet {
         format!("https://{}", self.address)
     }
 
+    /// Where its coordinator listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address.parse().unwrap()
+    }
+
     /// A token with so many uses.
     pub(super) fn token(&self, uses: usize) -> String {
         let created = self.json(&["token", "create", "--uses", &uses.to_string()]);
@@ -118,7 +138,12 @@ impl Fleet {
 
     /// A host that has joined.
     pub(super) fn host(&self, name: &str, token: &str) -> Host {
-        Host::start_with(&["--join", &self.url(), "--token", token, "--host-name", name], &[])
+        self.host_at(&self.url(), name, token)
+    }
+
+    /// A host that has joined by another address of the coordinator.
+    pub(super) fn host_at(&self, url: &str, name: &str, token: &str) -> Host {
+        Host::start_with(&["--join", url, "--token", token, "--host-name", name], &[])
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -182,6 +207,68 @@ impl Fleet {
         let hosts = rollout["summary"]["hosts"].as_array().unwrap().iter();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         hosts.map(|host| (text(&host["host"]), text(&host["state"]))).collect()
+    }
+
+    /// Begins to deploy the counter, and leaves it to the coordinator.
+    #[track_caller]
+    pub(super) fn deploy_detached(&self, version: &str, arguments: &[&str]) -> Value {
+        let begun = self.deploy(version, &[arguments, &["--async"]].concat());
+        assert_eq!(begun.code, 0, "{begun:?}\n{}", self.log());
+        begun.json()
+    }
+
+    /// Where the newest rollout stands.
+    #[track_caller]
+    pub(super) fn state(&self) -> String {
+        self.rollout()["summary"]["state"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the newest rollout stands there.
+    #[track_caller]
+    pub(super) fn until(&self, state: &str) {
+        self.eventually(&format!("the rollout is {state}"), || self.state() == state);
+    }
+
+    /// Waits until these hosts of the newest rollout are in this state.
+    #[track_caller]
+    pub(super) fn until_hosts(&self, hosts: &[&str], state: &str) {
+        self.eventually(&format!("{hosts:?} are {state}"), || {
+            let states = self.states();
+            hosts.iter().all(|wanted| states.iter().any(|(host, of)| host == wanted && of == state))
+        });
+    }
+
+    /// Waits until so many hosts are connected.
+    #[track_caller]
+    pub(super) fn until_connected(&self, count: usize) {
+        self.eventually(&format!("{count} hosts are connected"), || self.connected() == count);
+    }
+
+    /// Waits for the newest rollout's end, or for its word that it waits for a person.
+    #[track_caller]
+    pub(super) fn ends_with(&self, code: i32) -> Value {
+        let done = self.end_of(&["watch"]);
+        assert_eq!(done.code, code, "{done:?}\n{}", self.log());
+        done.json()
+    }
+
+    /// Waits until every host runs this for good, and nothing is owed to any; `hosts` are all of them.
+    #[track_caller]
+    pub(super) fn settles(&self, hosts: &[Host], version: &str) {
+        let as_it_shall_be = format!("{version}: as it shall be");
+        let names: Vec<_> = (1..=hosts.len()).map(|number| format!("h{number}")).collect();
+        self.eventually(&format!("every host runs {version}"), || {
+            names.iter().all(|name| self.runs(name) == as_it_shall_be)
+        });
+        self.eventually("nothing is owed any more", || self.rollout()["owed"].as_array().unwrap().is_empty());
+        for host in hosts {
+            let workload = host.workload("counter");
+            assert_eq!((&workload["version"], &workload["instances"]), (&version.into(), &1.into()), "{workload}");
+            let (swap, held) = (&workload["swap"], &workload["swap"]["remaining_ns"]);
+            assert!(swap.is_null() || held.is_number(), "no predecessor is held any more: {workload}");
+        }
+        let verified = self.json(&["audit-log", "--verify"]);
+        assert!(verified["verified"]["Ok"].is_array(), "{verified}");
     }
 
     /// The first host of the newest rollout that is in this state.
