@@ -126,6 +126,8 @@ pub struct Coordinator {
     last_revision: RevisionId,
     upkeeps: BTreeMap<(HostId, WorkloadName), Upkeeping>,
     last_upkeep: u64,
+    /// When all of it was last looked at.
+    looked: UnixNanos,
     /// Rollouts that changed in this step.
     touched: BTreeSet<RolloutId>,
     /// Who gives a new rollout its trace.
@@ -192,6 +194,7 @@ impl Coordinator {
             last_revision: loaded.last_revision,
             upkeeps: BTreeMap::new(),
             last_upkeep: 0,
+            looked: now,
             touched: BTreeSet::new(),
             tracer: None,
         };
@@ -252,6 +255,7 @@ impl Coordinator {
         self.forget_removed(&mut step);
         self.keep_up(now, &mut step);
         self.finish(&mut step);
+        self.looked = now;
         step
     }
 
@@ -259,7 +263,9 @@ impl Coordinator {
     #[must_use]
     pub fn wakes_at(&self) -> Option<UnixNanos> {
         let rollouts = self.rollouts.values().filter_map(Rollout::wakes_at);
-        rollouts.chain(self.upkeeps.values().filter_map(Upkeeping::wakes_at)).min()
+        // One that was due at the last look and was not begun waits for something else than time: for its host, or a rollout.
+        let upkeeps = self.upkeeps.values().filter_map(Upkeeping::wakes_at).filter(|at| *at > self.looked);
+        rollouts.chain(upkeeps).min()
     }
 
     fn tick(&mut self, now: UnixNanos, step: &mut Step) {

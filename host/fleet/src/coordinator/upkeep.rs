@@ -203,3 +203,22 @@ fn in_words(task: &Task, workload: &WorkloadName) -> String {
         Task::Attach { .. } => format!("give {workload} back to the fleet"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{coordinator::Input, store::Loaded};
+    use host_core::id::Epoch;
+
+    #[test]
+    fn an_upkeep_that_waits_for_something_else_than_time_does_not_keep_the_coordinator_awake() {
+        let (mut coordinator, _) =
+            Coordinator::begin(Epoch(1), Loaded::default(), UnixNanos(1)).expect("nothing was written");
+        let key = ("a".parse().expect("a name"), "chat".parse().expect("a name"));
+        let failed = Upkeeping::Failed { why: String::new(), again: UnixNanos(5), wait: RETRY_FIRST };
+        coordinator.upkeeps.insert(key, failed);
+        assert_eq!(coordinator.wakes_at(), Some(UnixNanos(5)));
+        coordinator.handle(Input::Tick, UnixNanos(5));
+        assert_eq!(coordinator.wakes_at(), None, "its host is not there");
+    }
+}

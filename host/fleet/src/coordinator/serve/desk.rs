@@ -240,7 +240,11 @@ impl<S: Store> Desk<S> {
             let post = if due {
                 match self.inputs.try_recv() {
                     Ok(post) => Some(post),
-                    Err(_) => continue,
+                    Err(_) => {
+                        // Others share the thread.
+                        tokio::task::yield_now().await;
+                        continue;
+                    }
                 }
             } else {
                 tokio::select! {
