@@ -3,12 +3,16 @@
 use std::fmt;
 
 /// Writes two digits a byte.
-pub(crate) fn write(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+///
+/// # Errors
+/// The formatter's.
+pub fn write(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
-/// Reads exactly `N` bytes.
-pub(crate) fn read<const N: usize>(text: &str) -> Option<[u8; N]> {
+/// Reads exactly `N` bytes; none when the text is anything else than what [`write`] writes of them.
+#[must_use]
+pub fn read<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.as_bytes();
     if digits.len() != 2 * N {
         return None;
@@ -26,5 +30,18 @@ const fn digit(digit: u8) -> Option<u8> {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_would_be_written_is_read() {
+        assert_eq!(read::<2>("0aff"), Some([0x0a, 0xff]));
+        for bad in ["", "0af", "0aff0", "0AFF", "0ag0", "ää"] {
+            assert_eq!(read::<2>(bad), None, "{bad}");
+        }
     }
 }

@@ -9,7 +9,7 @@ pub mod capacity;
 pub mod comparison;
 pub mod event;
 pub mod fleet;
-mod hex;
+pub mod hex;
 pub mod history;
 pub mod id;
 pub mod label;

@@ -15,7 +15,6 @@ pub mod authority;
 pub mod certificate;
 mod files;
 pub mod folder;
-mod hex;
 pub mod request;
 pub mod subject;
 pub mod token;

@@ -6,6 +6,7 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use host_core::{
+    hex,
     id::{Digest, InvalidDigest},
     time::UnixNanos,
 };
@@ -20,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use x509_parser::{extensions::GeneralName, prelude::X509Certificate};
 
 use super::{
-    NoRandomness, hex, provider, random,
+    NoRandomness, provider, random,
     subject::{self, FleetId, Kind, Subject},
 };
 use crate::clock::written;

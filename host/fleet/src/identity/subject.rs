@@ -14,10 +14,13 @@
 
 use std::{fmt, str::FromStr};
 
-use host_core::id::{HostId, InvalidHostId};
+use host_core::{
+    hex,
+    id::{HostId, InvalidHostId},
+};
 use serde::{Deserialize, Serialize};
 
-use super::{NoRandomness, hex, random};
+use super::{NoRandomness, random};
 
 const SCHEME: &str = "spiffe://";
 const DOMAIN: &str = ".hotswap";

@@ -7,13 +7,14 @@
 use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
 use host_core::{
+    hex,
     label::{Label, Labels},
     time::UnixNanos,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{NoRandomness, certificate::KeyHash, hex, random, subject::Kind};
+use super::{NoRandomness, certificate::KeyHash, random, subject::Kind};
 use crate::clock::written;
 
 /// Most uses of one token: the hosts of the largest fleet.
