@@ -125,4 +125,12 @@ fn hosts_fetch_a_release_from_the_web_each_once_and_those_that_join_later_too() 
         traffic.stop();
     }
     assert!(hosts.iter().all(|host| answers(host) == "1.0.0"));
+
+    // A digest that nobody could fetch is not the version's for ever.
+    let right = hosts[0].counter("1.1.0");
+    let digest = hosts[0].json(&["inspect", right.to_str().unwrap()])["digest"].as_str().unwrap().to_owned();
+    let from = format!("file://{}", right.display());
+    let done = fleet.deploy("1.1.0", &["--from", &from, "--digest", &digest, "--soak", "0s"]);
+    assert_eq!(done.code, 0, "{done:?}\n{}", fleet.log());
+    assert!(hosts.iter().all(|host| answers(host) == "1.1.0"));
 }

@@ -196,30 +196,10 @@ impl Coordinator {
         now: UnixNanos,
         step: &mut Step,
     ) -> RolloutId {
-        self.remember_address(&request, now, step);
         let what = format!("{} {}", request.workload(), request.target.version);
         let id = self.roll(request, now, step);
         step.changes.audit.push(audit(by, "rollout.start", format!("rollout {id}: {what}"), "begun"));
         id
-    }
-
-    /// A release that hosts take from an address is known by it from now on: a host that joins later needs it too.
-    fn remember_address(&mut self, request: &RolloutRequest, now: UnixNanos, step: &mut Step) {
-        let FleetRevision { workload, version, digest, .. } = &request.target;
-        let key = (workload.clone(), version.clone());
-        if !matches!(request.source, Source::Address(_)) || self.releases.contains_key(&key) {
-            return;
-        }
-        let release = ReleaseRecord {
-            workload: workload.clone(),
-            version: version.clone(),
-            digest: *digest,
-            size_bytes: None,
-            from: Some(request.source.to_string()),
-            published: now,
-        };
-        step.changes.releases.push(release.clone());
-        self.releases.insert(key, release);
     }
 
     fn plan(&mut self, by: &str, deploy: Deploy) -> Answer {

@@ -3,16 +3,19 @@
 use std::collections::VecDeque;
 
 use host_core::{
-    fleet::{Assignment, FleetHost, FleetView, Selector},
+    fleet::{Assignment, AssignmentChange, FleetHost, FleetRevision, FleetView, Selector},
     id::{HostId, RolloutId, WorkloadName},
-    rollout::{Effect, Input as RolloutInput, Rollout, RolloutEvent, request::RolloutRequest},
+    rollout::{
+        Effect, Input as RolloutInput, Rollout, RolloutEvent,
+        request::{RolloutRequest, Source},
+    },
     time::UnixNanos,
 };
 
 use super::{Coordinator, Step, document};
 use crate::{
     protocol::Down,
-    store::{NewAudit, NewEvent},
+    store::{NewAudit, NewEvent, ReleaseRecord},
     telemetry::Observed,
 };
 
@@ -75,6 +78,9 @@ impl Coordinator {
                 result: row.result.unwrap_or_else(|| "begun".to_owned()),
             }),
             Effect::Assignment { change } => {
+                if let AssignmentChange::Committed { revision } | AssignmentChange::Pinned { revision, .. } = &change {
+                    self.remember_address(id, revision, step);
+                }
                 let assignment = self
                     .assignments
                     .entry(workload.clone())
@@ -91,6 +97,27 @@ impl Coordinator {
             // The first two were taken by the caller; when to wake is asked of every rollout.
             Effect::Discover | Effect::Rejected { .. } | Effect::SetTimer { .. } => {}
         }
+    }
+
+    /// A release that hosts took from an address is known by it once it is what they shall run: a host that joins later needs it
+    /// too. Not before: a digest that nobody could fetch must not be the version's for ever.
+    fn remember_address(&mut self, id: RolloutId, revision: &FleetRevision, step: &mut Step) {
+        let Some(rollout) = self.rollouts.get(&id) else { return };
+        let key = (revision.workload.clone(), revision.version.clone());
+        let Source::Address(from) = &rollout.request().source else { return };
+        if self.releases.contains_key(&key) {
+            return;
+        }
+        let release = ReleaseRecord {
+            workload: revision.workload.clone(),
+            version: revision.version.clone(),
+            digest: revision.digest,
+            size_bytes: None,
+            from: Some(from.clone()),
+            published: rollout.began(),
+        };
+        step.changes.releases.push(release.clone());
+        self.releases.insert(key, release);
     }
 
     /// To a host that is connected; the inventory of one that is not will say what it missed.
