@@ -15,7 +15,7 @@ mod wire;
 
 use crate::harness::{Host, Traffic};
 
-use self::{harness::Fleet, trio::PACE};
+use self::harness::Fleet;
 
 /// A rollout that loses no time.
 const QUICK: [&str; 2] = ["--soak", "0s"];
@@ -23,7 +23,7 @@ const QUICK: [&str; 2] = ["--soak", "0s"];
 const IMPATIENT: [&str; 4] = ["--timeout", "8s", "--pause-limit", "2s"];
 
 fn traffic_on(hosts: &[Host]) -> Vec<Traffic> {
-    hosts.iter().map(|host| Traffic::paced(host.address(), 1, 0, PACE)).collect()
+    hosts.iter().map(|host| Traffic::start(host.address(), 1, 0)).collect()
 }
 
 fn answers(host: &Host) -> String {
@@ -53,7 +53,7 @@ fn five_hosts_are_upgraded_in_waves_and_no_client_notices() {
     assert!(verified["verified"]["Ok"][0].as_u64() > Some(5), "{verified}");
 
     // And back, on all of them.
-    let traffic: Vec<_> = hosts.iter().map(|host| Traffic::paced(host.address(), 1, total(host), PACE)).collect();
+    let traffic: Vec<_> = hosts.iter().map(|host| Traffic::start(host.address(), 1, total(host))).collect();
     let done = fleet.end_of(&["rollback", "counter", "--soak", "0s"]);
     assert_eq!(done.code, 0, "{done:?}\n{}", fleet.log());
     for traffic in traffic {

@@ -90,6 +90,8 @@ fn a_file_of_which_a_part_can_not_be_is_not_begun() {
     let refused = fleet.end_of(&["apply", "-f", path]);
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.stdout.contains("the fleet has no chat 1.0.0"), "{refused:?}");
+    let told = fleet.json(&["diff", "-f", path]);
+    assert!(told["workloads"].to_string().contains("it runs 1.1.0, not 1.0.0"), "the rest is shown: {told}");
 
     let path = file.says(&counter("1.0.0", "labels = [\"region=mars\"]"));
     let told = fleet.json(&["diff", "-f", path]);
@@ -100,9 +102,11 @@ fn a_file_of_which_a_part_can_not_be_is_not_begun() {
     let path = file.says(&counter("1.0.0", ""));
     let refused = fleet.end_of(&["apply", "-f", path]);
     assert_eq!(refused.code, 1, "{refused:?}");
-    assert!(refused.stdout.contains("brings 1.1.0, which is not what is declared"), "{refused:?}");
+    assert!(refused.stdout.contains("brings 1.1.0, which is not all that is declared"), "{refused:?}");
     let told = fleet.json(&["diff", "-f", file.says(&counter("1.1.0", ""))]);
     assert!(told["workloads"][0]["rollout"].is_u64(), "it is under way already: {told}");
+    let stopped = fleet.end_of(&["apply", "-f", file.says(&counter("1.1.0", "running = false"))]);
+    assert_eq!(stopped.code, 1, "not under a rollout's hands: {stopped:?}");
     drop(hosts);
 
     let unreadable = fleet.end_of(&["apply", "-f", file.says("[workload.counter]\nversion = 1\n")]);

@@ -9,7 +9,6 @@ use host_core::{
     release::Topology,
     rollout::{
         Input as RolloutInput, Order, Rollout,
-        planner::{self, Planned},
         policy::RolloutPolicy,
         request::{Direction, RolloutRequest, Source},
     },
@@ -208,16 +207,7 @@ impl Coordinator {
         let request = self.request(by, deploy, &mut nothing);
         self.last_revision = last_revision;
         let (assignment, request) = request?;
-        let mut fleet = self.fleet_view(request.workload(), None);
-        fleet.assignment = assignment;
-        match planner::plan(&request, &fleet) {
-            Ok(Planned::Plan { plan }) => Ok(Told::Plan { lines: plan.lines() }),
-            Ok(Planned::Wait { hosts }) => {
-                let names: Vec<_> = hosts.iter().map(HostId::as_str).collect();
-                Ok(Told::Plan { lines: vec![format!("waits for {}", names.join(", "))] })
-            }
-            Err(refusal) => Err(refused(refusal.to_string())),
-        }
+        Ok(Told::Plan { lines: self.planned(&request, &assignment)? })
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of one order")]

@@ -1,7 +1,8 @@
 //! What is declared in a file, against what is: told, or made true. All of it is checked before any of it begins.
 
+use host_api::Failure;
 use host_core::{
-    fleet::{Assignment, FleetRevision, RunWanted},
+    fleet::{Assignment, FleetRevision, RunWanted, Selector},
     id::{HostId, RolloutId, WorkloadName},
     rollout::{
         planner::{self, Planned},
@@ -11,12 +12,12 @@ use host_core::{
 };
 
 use super::{
-    Coordinator, Step,
+    Coordinator, Host, Step,
     answer::{Answer, refused},
     audit, event,
 };
 use crate::{
-    operator::{Declared, Difference, Told},
+    operator::{Declared, Deploy, Difference, Told},
     store::NewEvent,
 };
 
@@ -45,9 +46,8 @@ impl Coordinator {
         }
         let last_revision = self.last_revision;
         let named: Vec<_> = declared.iter().map(|declared| declared.deploy.workload.clone()).collect();
-        let considered: Result<Vec<_>, _> = declared.into_iter().map(|declared| self.consider(by, declared)).collect();
+        let considered: Vec<_> = declared.into_iter().map(|declared| self.consider(by, declared)).collect();
         let taken = std::mem::replace(&mut self.last_revision, last_revision);
-        let considered = considered?;
         let problems: Vec<_> = considered.iter().filter_map(|each| each.difference.problem.as_deref()).collect();
         if apply && !problems.is_empty() {
             return Err(refused(problems.join("; "))
@@ -61,26 +61,26 @@ impl Coordinator {
         for each in considered {
             workloads.push(if apply { self.make_true(by, each, now, step) } else { each.difference });
         }
-        let others = self.assignments.keys().filter(|workload| !named.contains(workload)).cloned().collect();
+        let others = self.assignments.values().filter(|other| other.run != RunWanted::Removed);
+        let others = others.map(|other| other.workload.clone()).filter(|workload| !named.contains(workload)).collect();
         Ok(Told::Declared { workloads, others, applied: apply })
     }
 
     /// Only the numbers of new revisions are taken; nothing else changes.
-    fn consider(&mut self, by: &str, declared: Declared) -> Result<Considered, host_api::Failure> {
+    fn consider(&mut self, by: &str, declared: Declared) -> Considered {
         let Declared { deploy, running } = declared;
         let workload = deploy.workload.clone();
         let selector = deploy.assign.clone().unwrap_or_default();
         // One that is being removed is declared anew.
-        let kept = self.assignments.get(&workload).filter(|known| known.run != RunWanted::Removed);
-        let before = kept.cloned();
+        let before = self.assignments.get(&workload).filter(|known| known.run != RunWanted::Removed).cloned();
         let mut assignment = before.clone().unwrap_or_else(|| Assignment::new(workload.clone(), selector.clone()));
-        let target = self.target(&deploy, &assignment, &mut Step::default())?;
+        let target = self.target(&deploy, &assignment, &mut Step::default());
         let mut differs = Vec::new();
         match &before {
             None => differs.push(format!("it is assigned to {selector}")),
             Some(before) if before.selector != selector => {
                 differs.push(format!("it is assigned to {selector}, not to {}", before.selector));
-                differs.extend(self.let_go(before, &deploy.workload, &selector));
+                differs.extend(self.let_go(before, &selector));
             }
             Some(_) => {}
         }
@@ -90,47 +90,54 @@ impl Coordinator {
         }
         assignment.selector = selector;
         assignment.run = if running { RunWanted::Running } else { RunWanted::Stopped };
-        let mut difference = Difference { workload, differs, plan: Vec::new(), rollout: None, problem: None };
-        let revision = revision_differs(&assignment, &target);
-        let under_way = self.under_way(&difference.workload);
-        let mut request = None;
-        match under_way {
-            Some((id, plan, brings)) if same(&brings, &target) => {
+        let difference = Difference { workload, differs, plan: Vec::new(), rollout: None, problem: None };
+        let mut considered = Considered { difference, assignment, request: None };
+        match target {
+            Err(failure) => considered.difference.problem = Some(in_words(failure)),
+            Ok(target) if running && stopped && !revision_differs(&considered.assignment, &target).is_empty() => {
+                considered.difference.problem = Some(format!(
+                    "{0} is stopped, and only what runs is brought to another revision; first: host fleet start {0}",
+                    considered.difference.workload
+                ));
+            }
+            Ok(target) => self.consider_revision(by, deploy, target, &mut considered),
+        }
+        considered
+    }
+
+    /// How the revision differs, and the rollout that brings it.
+    fn consider_revision(&self, by: &str, deploy: Deploy, target: FleetRevision, considered: &mut Considered) {
+        let Considered { difference, assignment, request } = considered;
+        let revision = revision_differs(assignment, &target);
+        let settled = difference.differs.is_empty();
+        match self.under_way(&difference.workload) {
+            Some((id, plan, brings)) if same(&brings, &target) && settled => {
                 difference.differs.extend(revision);
                 (difference.rollout, difference.plan) = (Some(id), plan);
             }
+            // Where a workload is and whether it runs does not change under a rollout's hands.
             Some((id, _, brings)) => {
+                difference.differs.extend(revision);
                 difference.problem = Some(format!(
-                    "rollout {id} of {} brings {}, which is not what is declared; wait for its end, or cancel it: host fleet cancel {id}",
+                    "rollout {id} of {} brings {}, which is not all that is declared; wait for its end, or cancel it: host fleet cancel {id}",
                     difference.workload, brings.version
                 ));
             }
             None if revision.is_empty() => {}
             None => {
                 difference.differs.extend(revision);
-                if stopped && running {
-                    difference.problem = Some(format!(
-                        "{0} is stopped, and only what runs is brought to another revision; first: host fleet start {0}",
-                        difference.workload
-                    ));
-                }
-                match self.request_for(by, deploy, target).and_then(|request| {
-                    let plan = self.planned(&request, &assignment)?;
-                    Ok((request, plan))
-                }) {
-                    Ok((wanted, plan)) => (request, difference.plan) = (Some(wanted), plan),
-                    Err(failure) => {
-                        let remedy = failure.remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
-                        difference.problem.get_or_insert(format!("{}{remedy}", failure.what));
-                    }
+                let wanted = self.request_for(by, deploy, target);
+                let planned = wanted.and_then(|wanted| Ok((self.planned(&wanted, assignment)?, wanted)));
+                match planned {
+                    Ok((plan, wanted)) => (difference.plan, *request) = (plan, Some(wanted)),
+                    Err(failure) => difference.problem = Some(in_words(failure)),
                 }
             }
         }
-        Ok(Considered { difference, assignment, request })
     }
 
-    /// What a rollout would do for an assignment that is not kept yet.
-    fn planned(&self, request: &RolloutRequest, assignment: &Assignment) -> Result<Vec<String>, host_api::Failure> {
+    /// What a rollout would do for an assignment that is not kept yet, a line for each thing.
+    pub(super) fn planned(&self, request: &RolloutRequest, assignment: &Assignment) -> Result<Vec<String>, Failure> {
         let mut fleet = self.fleet_view(request.workload(), None);
         fleet.assignment = assignment.clone();
         match planner::plan(request, &fleet) {
@@ -144,14 +151,9 @@ impl Coordinator {
     }
 
     /// Hosts that run the workload and are chosen no more.
-    fn let_go(
-        &self,
-        before: &Assignment,
-        workload: &WorkloadName,
-        selector: &host_core::fleet::Selector,
-    ) -> Option<String> {
-        let runs = |host: &super::Host| {
-            host.inventory.as_ref().is_some_and(|inventory| inventory.of(workload).running.is_some())
+    fn let_go(&self, before: &Assignment, selector: &Selector) -> Option<String> {
+        let runs = |host: &Host| {
+            host.inventory.as_ref().is_some_and(|inventory| inventory.of(&before.workload).running.is_some())
         };
         let gone = self.hosts.iter().filter(|(name, host)| {
             runs(host) && before.selector.selects(name, &host.labels) && !selector.selects(name, &host.labels)
@@ -171,8 +173,12 @@ impl Coordinator {
     }
 
     fn make_true(&mut self, by: &str, considered: Considered, now: UnixNanos, step: &mut Step) -> Difference {
-        let Considered { mut difference, assignment, request } = considered;
+        let Considered { mut difference, mut assignment, request } = considered;
         let workload = difference.workload.clone();
+        // One that is being removed goes on being so until hosts are told of what is new.
+        if self.assignments.get(&workload).is_some_and(|known| known.run == RunWanted::Removed) {
+            assignment.run = RunWanted::Removed;
+        }
         if self.assignments.get(&workload) != Some(&assignment) {
             let message = format!("{workload} is declared anew: {}", difference.differs.join("; "));
             step.changes
@@ -186,6 +192,12 @@ impl Coordinator {
         }
         difference
     }
+}
+
+/// A failure in a line.
+fn in_words(failure: Failure) -> String {
+    let remedy = failure.remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
+    format!("{}{remedy}", failure.what)
 }
 
 /// Whether two revisions are one, whatever their numbers.

@@ -112,9 +112,25 @@ fn begins_at(response: &reqwest::Response) -> Option<u64> {
 }
 
 fn broken(error: reqwest::Error) -> Broken {
-    let why = in_full(&error.without_url());
-    // A certificate that is not trusted now is not trusted in a second.
-    if why.contains("certificate") || why.contains("redirect") { Broken::Off(why) } else { Broken::Passing(why) }
+    let error = error.without_url();
+    let why = in_full(&error);
+    // Who is not trusted now, or leads elsewhere than it may, is and does so in a second too.
+    if error.is_redirect() || error.is_builder() || distrusts(&error) { Broken::Off(why) } else { Broken::Passing(why) }
+}
+
+/// Whether an error is about who the other side is.
+fn distrusts(error: &reqwest::Error) -> bool {
+    let untrusted =
+        |error: &(dyn Error + 'static)| matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)));
+    std::iter::successors(error.source(), |&error| behind(error)).any(untrusted)
+}
+
+/// What is behind an error. One of input and output does not name what is in it as its source.
+fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref().and_then(std::io::Error::get_ref) {
+        Some(within) => Some(within),
+        None => error.source(),
+    }
 }
 
 /// An error with what is behind it.
