@@ -155,7 +155,7 @@ impl<'a> Demo<'a> {
         self.loads.remove(&victim);
         self.killed = Some(victim.clone());
         let ended = self.follow(rollout.id, |_| false).await?;
-        self.note("1.1.0, a host killed midway", &ended, Verdict::Incomplete);
+        self.note("1.1.0, a host killed midway: the others go back", &ended, Verdict::Incomplete);
         for load in self.loads.values() {
             load.swap_ended(false);
         }
